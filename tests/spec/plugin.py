@@ -66,12 +66,13 @@ class _SpecMap:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst outcome of each test: failed before skipped before passed."""
         name = _name(report.nodeid)
-        if report.skipped:
-            self.outcomes.setdefault(name, "skipped")
-            self.skipped.setdefault(name, _why(report))
         if report.failed:
             self.outcomes[name] = "failed"
-        elif report.when == "call" and report.passed:
+        elif report.skipped:
+            self.skipped.setdefault(name, _why(report))
+            if self.outcomes.get(name) != "failed":
+                self.outcomes[name] = "skipped"
+        elif report.when == "call":
             self.outcomes.setdefault(name, "passed")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

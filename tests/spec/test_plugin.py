@@ -125,13 +125,24 @@ def test_bad_rows_stop_the_session(tree: pytest.Pytester, text: str) -> None:
     assert run(tree).ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_outcomes_are_written_by_id(tree: pytest.Pytester) -> None:
-    marks = '@requirement("M-XX-01", "M-XX-02")\n@pytest.mark.parametrize("n", [1, 2])\n'
-    write(tree, "tests/test_it.py", f"{PROVEN}{marks}def test_b(n): assert n == 1\n")
+@pytest.mark.parametrize(
+    ("bodies", "outcome"),
+    [
+        (("pass", "pass"), "passed"),
+        (("pass", "pytest.skip('')"), "skipped"),
+        (("pytest.skip('')", "pass"), "skipped"),
+        (("pytest.skip('')", "assert False"), "failed"),
+        (("assert False", "pytest.skip('')"), "failed"),
+    ],
+)
+def test_the_worst_outcome_of_a_test_counts(tree: pytest.Pytester, bodies: tuple[str, str], outcome: str) -> None:
+    marks = '@requirement("M-XX-01", "M-XX-02")\n@pytest.mark.parametrize("first", [True, False])\n'
+    body = f"    if first: {bodies[0]}\n    else: {bodies[1]}\n"
+    write(tree, "tests/test_it.py", f"{PROVEN}{marks}def test_b(first):\n{body}")
     run(tree, "--requirements-json=out.json")
     assert json.loads((tree.path / "out.json").read_text()) == {
-        "M-XX-01": {"tests/test_it.py::test_a": "passed", "tests/test_it.py::test_b": "failed"},
-        "M-XX-02": {"tests/test_it.py::test_b": "failed"},
+        "M-XX-01": {"tests/test_it.py::test_a": "passed", "tests/test_it.py::test_b": outcome},
+        "M-XX-02": {"tests/test_it.py::test_b": outcome},
     }
 
 
