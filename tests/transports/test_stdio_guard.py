@@ -347,25 +347,26 @@ with StdioGuard() as guard:
 
 
 def test_a_flag_that_had_to_be_shared_is_put_back(tmp_path: Path) -> None:
-    # A pipe without a reader cannot be opened again (fifo(7): ENXIO), so that the guard has to use a duplicate.
-    setup = Setup("pipe", tmp_path)
-    os.close(setup.output)
+    # A named pipe without a reader cannot be opened again (fifo(7): ENXIO), so that the guard has to use a duplicate.
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(tmp_path / "fifo", os.O_WRONLY)
+    os.close(reader)
     code = """
 async def main():
     before = snapshot()
     with StdioGuard() as guard:
-        shared = os.get_blocking(guard.send_stream.fileno())
+        blocking = os.get_blocking(guard.send_stream.fileno())
         try:
             await guard.send_stream.send_all(b"x")
         except trio.BrokenResourceError:
             broken = True
-    report([shared, broken, snapshot() == before])
+    report([blocking, broken, snapshot() == before])
 trio.run(main)
 """
-    shared, broken, restored = Run(code, setup.stdin, setup.stdout, subprocess.DEVNULL).report()
-    assert not shared
+    blocking_inside, broken, restored = Run(code, subprocess.DEVNULL, writer, subprocess.DEVNULL).report()
+    assert not blocking_inside
     assert broken
     assert restored
-    assert os.get_blocking(setup.stdout)
-    for fd in (setup.stdin, setup.stdout, *setup.kept):
-        os.close(fd)
+    assert os.get_blocking(writer)
+    os.close(writer)
