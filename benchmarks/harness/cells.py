@@ -1,0 +1,70 @@
+"""The cells of the stdio suite: what is done, how often, in which eras.
+
+Pure data, and the effort a full and a smoke run spend on it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from .workload import LEGACY, MODERN
+
+
+@attrs.frozen
+class Cell:
+    """Echo calls of one size with one number of calls in flight.
+
+    Attributes:
+        name: Name in lines and gates.
+        size: Length of the text argument in bytes.
+        in_flight: Most calls unanswered at a time.
+        most: Most calls in one repeat; bounds the time of the fastest contender.
+        eras: Revisions the cell is measured in, where the contender speaks them. The first is the judged one.
+    """
+
+    name: str
+    size: int
+    in_flight: int
+    most: int
+    eras: tuple[str, ...] = (MODERN, LEGACY)
+
+
+SERVER_CELLS = (
+    Cell("server-100B-64", 100, 64, 64_000),
+    Cell("server-100B-1", 100, 1, 10_000),
+    Cell("server-10KB-16", 10_240, 16, 16_000),
+    Cell("server-1MB-4", 1_048_576, 4, 400),
+)
+CLIENT_CELL = Cell("client-100B-64", 100, 64, 64_000)
+JUDGED_ONLY = {"server-10KB-16", "server-1MB-4"}  # the other era differs by its envelope only, which they do not show
+
+
+def eras_of(cell: Cell, spoken: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the eras one contender is measured in: the judged one where it speaks it, else what it speaks."""
+    common = tuple(era for era in cell.eras if era in spoken)
+    return common[:1] if cell.name in JUDGED_ONLY else common
+
+
+@attrs.frozen
+class Effort:
+    """How much a run spends.
+
+    Attributes:
+        rounds: Rounds of every cell.
+        startup_rounds: Rounds of the start-up cells, which are short and noisy.
+        warm_up: Seconds of calls before a measurement.
+        measure: Seconds of calls in a measurement.
+        least: Fewest calls of a measurement, in windows of `in_flight`.
+        quick: Whether figures of this effort mean nothing.
+    """
+
+    rounds: int
+    startup_rounds: int
+    warm_up: float
+    measure: float
+    least: int
+    quick: bool = False
+
+
+FULL = Effort(rounds=5, startup_rounds=15, warm_up=0.2, measure=0.4, least=10)
+QUICK = Effort(rounds=1, startup_rounds=1, warm_up=0.02, measure=0.05, least=2, quick=True)
