@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 project = "trio-mcp-transport"
 author = "The trio-mcp-transport contributors"
-copyright = "2026, the trio-mcp-transport contributors"  # noqa: A001
+copyright = "2026, the trio-mcp-transport contributors"
 release = version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
