@@ -93,9 +93,14 @@ class Client:
                 reschedule(parked.pop(answer.id), outcome.Value(answer))
 
 
+def start(plan: Plan) -> subprocess.Popen[bytes]:
+    """Start the server; blocking is fine before there is anything to serve."""
+    return subprocess.Popen(plan.server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+
 async def main(plan: Plan) -> None:
     """Start the server, measure, and let it go."""
-    with subprocess.Popen(plan.server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:
+    with start(plan) as child:
         assert child.stdin is not None and child.stdout is not None
         client = Client(child.stdout.fileno(), child.stdin.fileno())
         os.set_blocking(child.stdin.fileno(), False)

@@ -53,9 +53,9 @@ def measure(options: argparse.Namespace) -> list[Line]:
     clients = [one for one in contenders.client_contenders(node) if wanted is None or one.name in wanted]
     imports = [name for name in IMPORTS if wanted is None or name == "base" or name in wanted]
     where = Placement.choose()
-    where.pin_driver()
     apart = "driver and subject have a CPU each" if where.pinned_apart else "driver and subject share one CPU"
     provenance = take_provenance({"node": node.version, "typescript-sdk": contenders.TYPESCRIPT_SDK}, apart)
+    where.pin_driver()
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     print(f"seed {seed}; {apart}; {provenance.machine['cpu']}", file=sys.stderr)
     chance = random.Random(seed)

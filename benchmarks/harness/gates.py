@@ -50,6 +50,16 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Say whether the row can fail the run, or only states an aim."""
         return self.gate_at_most is not None or self.gate_at_least is not None
 
+    @property
+    def gate_text(self) -> str:
+        """The gate as printed."""
+        return _bound(self.gate_at_most, self.gate_at_least)
+
+    @property
+    def aim_text(self) -> str:
+        """The aim as printed."""
+        return _bound(self.aim_at_most, self.aim_at_least)
+
 
 @attrs.frozen
 class Judgement:
@@ -153,8 +163,8 @@ def describe(judgements: Sequence[Judgement]) -> str:
                 gate.what,
                 "-" if item.figure is None else f"{item.figure:.2f}",
                 "-" if item.best is None else f"{item.best:.2f}",
-                _bound(gate.gate_at_most, gate.gate_at_least),
-                _bound(gate.aim_at_most, gate.aim_at_least),
+                gate.gate_text,
+                gate.aim_text,
                 item.verdict + (f" ({item.reason[:160]})" if item.reason else ""),
             )
         )

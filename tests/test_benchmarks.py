@@ -1,0 +1,201 @@
+"""The benchmark harness: a smoke run through real processes, and its judgement on made-up lines."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benchmarks.harness import accounting, command, gates, record, rendering
+from benchmarks.harness.driver import ContenderFailed, Peer, drive
+from benchmarks.harness.suite import Entry, play
+from benchmarks.harness.workload import LEGACY, MODERN, Workload, WrongAnswer
+
+ROOT = Path(__file__).resolve().parents[1]
+PROVENANCE = record.Provenance("0" * 40, False, "2026-11-21T00:00:00+00:00", {"python": "3.11"}, {"cpu": "some"})
+
+
+def line(contender: str, figure: float | None, *, cell: str = "server-100B-64", era: str = MODERN) -> record.Line:
+    """Make a line whose repeats are `figure` and a worse one."""
+    repeats = [] if figure is None else [record.Repeat(figure), record.Repeat(figure), record.Repeat(figure * 2)]
+    median, best = record.summarise(repeats)
+    return record.Line(
+        suite="stdio",
+        cell=cell,
+        contender=contender,
+        era=era,
+        unit="cpu_us_per_message",
+        median=median,
+        best=best,
+        repeats=repeats,
+        absent=None if figure is not None else "no Node",
+        provenance=PROVENANCE,
+    )
+
+
+def gate(**changes: object) -> gates.Gate:
+    """Make the gate "ours at most 8 times raw, aim 4", changed as told."""
+    row = {"what": "w", "cell": "server-100B-64", "figure": "ratio", "of": "ours", "to": "raw", "gate_at_most": 8.0}
+    return msgspec.convert(row | {"aim_at_most": 4.0} | changes, gates.Gate)
+
+
+def verdict(row: gates.Gate, *lines: record.Line) -> str:
+    """Judge one gate."""
+    return gates.judge([row], lines)[0].verdict
+
+
+def test_quick_run_of_the_raw_limit_writes_lines_that_parse(tmp_path: Path) -> None:
+    output = tmp_path / "lines.jsonl"
+    run = [sys.executable, str(ROOT / "benchmarks" / "run"), "stdio", "--quick", "--contenders", "raw"]
+    done = subprocess.run([*run, "--output", str(output)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = record.read_lines(output)
+    assert [one.absent for one in lines if one.absent] == []
+    measured = {(one.cell, one.era) for one in lines if one.contender == "raw"}
+    assert {
+        ("server-100B-64", MODERN),
+        ("server-100B-64", LEGACY),
+        ("server-100B-1", MODERN),
+        ("server-10KB-16", MODERN),
+        ("server-1MB-4", MODERN),
+        ("client-100B-64", MODERN),
+    } <= measured
+    assert all(one.median is not None and one.median > 0 and one.quick and one.repeats for one in lines)
+    assert {"python", "trio", "msgspec", "mcp", "node"} <= lines[0].provenance.versions.keys()
+    assert rendering.tables(lines, []).count(".. list-table::") == 1 + len(rendering.cells_in_order(lines))
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [(4.0, "aim met"), (4.01, "gate met"), (8.0, "gate met"), (8.01, "FAILED")],
+)
+def test_at_most_gate_is_judged_by_the_ratio_of_medians(ours: float, expected: str) -> None:
+    assert verdict(gate(), line("raw", 1.0), line("ours", ours)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sdk", "expected"),
+    [(50.0, "aim met"), (49.9, "gate met"), (25.0, "gate met"), (24.9, "FAILED")],
+)
+def test_at_least_gate_is_judged_the_other_way_round(sdk: float, expected: str) -> None:
+    row = gate(of="sdk", to="ours", gate_at_most=None, aim_at_most=None, gate_at_least=25.0, aim_at_least=50.0)
+    assert verdict(row, line("sdk", sdk), line("ours", 1.0)) == expected
+
+
+def test_missing_figure_fails_a_gate_but_not_an_aim() -> None:
+    judged = gates.judge([gate()], [line("raw", 1.0)])[0]
+    assert (judged.verdict, judged.failed, judged.reason) == ("MISSING", True, "ours: no line")
+    aim = gate(of="typescript@2025-11-25", gate_at_most=None)
+    judged = gates.judge([aim], [line("raw", 1.0), line("typescript", None, era=LEGACY)])[0]
+    assert (judged.verdict, judged.failed, judged.reason) == ("not measured", False, "typescript@2025-11-25: no Node")
+
+
+def test_missed_aim_without_a_gate_does_not_fail() -> None:
+    judged = gates.judge([gate(gate_at_most=None)], [line("raw", 1.0), line("ours", 5.0)])[0]
+    assert (judged.verdict, judged.failed) == ("short of aim", False)
+
+
+def test_eras_and_cells_are_not_mixed_up() -> None:
+    other_era, other_cell = line("ours", 1.0, era=LEGACY), line("ours", 1.0, cell="server-100B-1")
+    assert verdict(gate(), line("raw", 1.0), other_era, other_cell) == "MISSING"
+    assert verdict(gate(of="ours@2025-11-25"), line("raw", 1.0), other_era, other_cell) == "aim met"
+
+
+def test_difference_and_value() -> None:
+    row = gate(figure="difference", gate_at_most=20.0, aim_at_most=10.0)
+    assert verdict(row, line("raw", 90.0), line("ours", 105.0)) == "gate met"
+    assert verdict(row, line("raw", 90.0), line("ours", 111.0)) == "FAILED"
+    assert verdict(gate(figure="value", to=""), line("ours", 9.0)) == "FAILED"
+
+
+def test_gate_file_is_valid_and_names_known_cells() -> None:
+    rows = gates.load_gates(command.GATES)
+    cells = {"server-100B-64", "server-100B-1", "server-10KB-16", "server-1MB-4", "client-100B-64"}
+    cells |= {"startup-import", "startup-first-reply", "codec"}
+    assert {row.cell for row in rows} <= cells
+    assert sum(row.binding for row in rows) >= 9
+    assert all(row.binding or row.aim_at_most is not None or row.aim_at_least is not None for row in rows)
+    assert command.relevant(rows, "raw") == []
+
+
+def test_failed_gate_makes_the_run_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = [line("raw", 1.0), line("ours", 9.0)]
+    monkeypatch.setattr(command, "measure", lambda options: lines)
+    monkeypatch.setattr(gates, "load_gates", lambda path: [gate()])
+    arguments = ["stdio", "--output", str(tmp_path / "lines.jsonl")]
+    assert command.main(arguments) == 1
+    lines[1] = line("ours", 7.0)
+    assert command.main(arguments) == 0
+
+
+def test_failing_contender_is_out_and_says_why() -> None:
+    calls: list[str] = []
+
+    def fail() -> record.Repeat:
+        calls.append("failing")
+        raise ContenderFailed("fell over")
+
+    def succeed() -> record.Repeat:
+        calls.append("fine")
+        return record.Repeat(1.0)
+
+    entries = [Entry("c", "failing", "", "u", fail), Entry("c", "fine", "", "u", succeed)]
+    play(entries, 3, random.Random(1))
+    bad, good = (entry.line(PROVENANCE, False) for entry in entries)
+    assert (bad.median, bad.absent, good.median, good.absent) == (None, "fell over", 1.0, None)
+    assert (calls.count("failing"), calls.count("fine")) == (1, 3)
+
+
+@pytest.mark.parametrize("era", [MODERN, LEGACY])
+def test_wrong_answers_never_become_figures(era: str) -> None:
+    work = Workload(size=20, era=era)
+    text = work.text(7)
+    right = (
+        f'{{"jsonrpc":"2.0","id":7,"result":{{"resultType":"complete","content":[{{"type":"text","text":"{text}"}}]}}}}'
+    )
+    assert work.check(right.encode()) == 7
+    assert work.check(b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}') is None
+    for wrong in (
+        right.replace('"id":7', '"id":8'),
+        right.replace("x", "y"),
+        '{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"no"}}',
+        '{"jsonrpc":"2.0","id":7,"method":"ping"}',
+        right.replace('"resultType"', '"isError":true,"resultType"'),
+        right[:-1],
+    ):
+        with pytest.raises(WrongAnswer):
+            work.check(wrong.encode())
+
+
+def test_contender_that_ends_early_is_reported_with_its_last_words() -> None:
+    script = "import sys; sys.stdin.readline(); sys.exit('enough')"
+    where = accounting.Placement.choose()
+    with Peer([sys.executable, "-c", script], where, os.environ, str(ROOT)) as peer:
+        with pytest.raises(ContenderFailed, match=r"exit status 1.*enough"):
+            drive(peer, Workload(size=100, era=MODERN), first=1, count=2, in_flight=1)
+
+
+def test_cpu_of_new_threads_counts_and_of_ended_threads_is_an_error() -> None:
+    assert accounting.cpu_between({1: 100}, {1: 150, 2: 30}) == 80
+    with pytest.raises(accounting.AccountingError):
+        accounting.cpu_between({1: 100, 2: 5}, {1: 150})
+
+
+def test_settling_waits_until_the_figure_stands_still() -> None:
+    readings = iter([{1: 10}, {1: 20}, {1: 30}, {1: 30}])
+    assert accounting.settle(0, read=lambda pid: next(readings)) == {1: 30}
+
+
+def test_splice_replaces_what_is_between_the_markers() -> None:
+    begin, end = rendering.BEGIN.format(suite="stdio"), rendering.END.format(suite="stdio")
+    document = f"before\n\n{begin}\n\nold\n{end}\n\nafter\n"
+    once = rendering.splice(document, "stdio", "new")
+    assert once == f"before\n\n{begin}\n\nnew\n{end}\n\nafter\n"
+    assert rendering.splice(once, "stdio", "new") == once
+    with pytest.raises(ValueError, match="no line"):
+        rendering.splice("no markers", "stdio", "new")
