@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace) -> list[Line]:
         if wanted is None or one.name in wanted
     ]
     clients = [one for one in contenders.client_contenders(node) if wanted is None or one.name in wanted]
-    imports = [name for name in IMPORTS if wanted is None or name == "base" or name in wanted]
+    imports = [name for name in IMPORTS if wanted is None or name == "base" or name.partition("-")[0] in wanted]
     where = Placement.choose()
     apart = "driver and subject have a CPU each" if where.pinned_apart else "driver and subject share one CPU"
     provenance = take_provenance({"node": node.version, "typescript-sdk": contenders.TYPESCRIPT_SDK}, apart)
@@ -73,7 +73,11 @@ def relevant(all_gates: Sequence[gates.Gate], wanted: str | None) -> list[gates.
     if wanted is None:
         return list(all_gates)
     names = {*wanted.split(","), "base"}
-    return [gate for gate in all_gates if all(side.partition("@")[0] in names for side in (gate.of, gate.to) if side)]
+    return [
+        gate
+        for gate in all_gates
+        if all(side.partition("@")[0].removesuffix("-stdio") in names for side in (gate.of, gate.to) if side)
+    ]
 
 
 def show(lines: Sequence[Line]) -> str:

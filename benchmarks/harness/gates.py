@@ -165,7 +165,7 @@ def describe(judgements: Sequence[Judgement]) -> str:
                 "-" if item.best is None else f"{item.best:.2f}",
                 gate.gate_text,
                 gate.aim_text,
-                item.verdict + (f" ({item.reason[:160]})" if item.reason else ""),
+                item.verdict + (f" ({item.reason[:80]})" if item.reason else ""),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]

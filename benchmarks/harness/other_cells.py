@@ -23,7 +23,8 @@ CLIENT_LIMIT = 60.0  # seconds a client may take in all
 
 IMPORTS = {
     "base": "import trio, msgspec, attrs",
-    "ours": "import trio_mcp_transport",
+    # Without its __init__ the name would still import, as an empty namespace package, and beat every gate.
+    "ours": "import trio_mcp_transport; assert trio_mcp_transport.__file__",
     "ours-stdio": "from trio_mcp_transport import StdioServerTransport, serve",
     "sdk": "import mcp",
 }
