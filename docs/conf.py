@@ -22,8 +22,11 @@ html_theme = "furo"
 default_role = "py:obj"
 # Our own names must resolve; the names of other projects cannot, without their inventories.
 nitpicky = True
-# Private bases show up as "Bases:" and have no page.
-nitpick_ignore_regex = [(r"py:.*", r"(?!trio_mcp_transport\b).*"), (r"py:.*", r"trio_mcp_transport\.(\w+\.)*_\w+")]
+# Private bases and type variables are shown in signatures and have no page.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!trio_mcp_transport\b).*"),
+    (r"py:.*", r"trio_mcp_transport\.(\w+\.)*(_\w+|[A-Z])"),
+]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
