@@ -33,9 +33,7 @@ def page(name: str, is_folder: bool) -> str:
 
 def pages(package: Path) -> dict[str, str]:
     """Return every page of the reference but its front page: file name -> text."""
-    return {
-        f"{name}.rst": page(name, package.joinpath(*name.split(".")).is_dir()) for name in module_names(package)
-    }
+    return {f"{name}.rst": page(name, package.joinpath(*name.split(".")).is_dir()) for name in module_names(package)}
 
 
 def committed(folder: Path) -> dict[str, str]:
