@@ -150,7 +150,7 @@ def _within(figure: float, at_most: float | None, at_least: float | None) -> boo
 def _bound(at_most: float | None, at_least: float | None) -> str:
     if at_most is not None:
         return f"<= {at_most:g}"
-    return f">= {at_least:g}" if at_least is not None else "-"
+    return f">= {at_least:g}" if at_least is not None else "none"
 
 
 def describe(judgements: Sequence[Judgement]) -> str:
