@@ -11,6 +11,7 @@ OTHER_FOLDERS = frozenset({"conformance", "interop", "problems", "properties", "
 # Tests of the project itself.
 OTHER_FILES = frozenset(
     {
+        "test_benchmarks.py",
         "test_docstrings.py",
         "test_examples.py",
         "test_exports.py",
