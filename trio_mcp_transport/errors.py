@@ -8,7 +8,7 @@ below may use it; `DeadlineExceeded`, which is also a `trio.TooSlowError`, there
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "AuthenticationFailed",
@@ -20,6 +20,7 @@ __all__ = [
     "FramingError",
     "LocalProtocolError",
     "MessageError",
+    "MessageTooLarge",
     "RateLimitExceeded",
     "ReceiveBufferFull",
     "RemoteProtocolError",
@@ -34,6 +35,13 @@ class TransportError(Exception):
 
     Never carries a JSON-RPC ``code`` of its own (M-ER-09): a local failure is never mistaken for an answer.
     """
+
+    def twin(self) -> Self:
+        """Return an equal error to raise for another caller, so that each has a traceback of its own."""
+        twin = type(self).__new__(type(self), *self.args)
+        twin.__dict__.update(self.__dict__)
+        twin.__cause__ = self.__cause__
+        return twin
 
 
 class ConfigError(TransportError):
@@ -68,6 +76,10 @@ class BufferExhausted(TransportError):
 
 class LocalProtocolError(TransportError):
     """This program asked for something the protocol forbids; the caller must fix it."""
+
+
+class MessageTooLarge(LocalProtocolError):
+    """A message of this side is over its own limit of outgoing bytes; nothing was sent."""
 
 
 class RemoteProtocolError(TransportError):

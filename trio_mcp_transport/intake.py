@@ -1,0 +1,85 @@
+"""Where transports hand over exchanges: the sending half of the channel that feeds the dispatcher.
+
+Must never start a handler for a message; the dispatcher at the other end is the one place where handlers start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from .abc import MessageHandler
+from .context import MessageContext
+from .era import InboundEra, Port
+from .errors import TransportError
+from .exchange import Exchange
+from .limits import Limits
+
+__all__ = ["Intake"]
+
+logger = logging.getLogger("trio_mcp_transport")
+
+BACKLOG = 64
+"""Exchanges in the channel above which a sender passes a checkpoint, which lets the dispatcher take them all."""
+
+
+class Intake:
+    """What a transport gets from `serve`: a place for exchanges, and the facts of the service.
+
+    The memory channel has no bound of its own: its content is bounded by the permits of the connections that feed it
+    (`pipe.admission`), and `send` yields to the dispatcher, which waits for nothing but this channel.
+
+    Attributes:
+        limits: The bounds of the service.
+        drain: Seconds for answering what was asked once input ended or ``shutdown`` was set.
+        shutdown: Set when the transport shall stop accepting and drain.
+        new_era: Makes the era machine of a connection.
+    """
+
+    def __init__(
+        self,
+        channel: trio.MemorySendChannel[Exchange],
+        handler: MessageHandler,
+        new_era: Callable[[Port], InboundEra],
+        contain: Callable[..., Awaitable[None]],
+        *,
+        limits: Limits,
+        drain: float,
+        shutdown: trio.Event,
+    ) -> None:
+        self._channel = channel
+        self._handler = handler
+        self._contain = contain
+        self.new_era = new_era
+        self.limits = limits
+        self.drain = drain
+        self.shutdown = shutdown
+        kind = type(handler)
+        self.wants_errors = kind.handle_error is not MessageHandler.handle_error
+
+    def send_nowait(self, exchange: Exchange) -> None:
+        """Hand over an admitted exchange."""
+        self._channel.send_nowait(exchange)
+
+    async def send(self, exchange: Exchange) -> None:
+        """Hand over an exchange; a checkpoint.  Cancelled, the exchange was not handed over."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._channel.send_nowait(exchange)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the sender should pass a checkpoint before it hands over more."""
+        return self._channel.statistics().current_buffer_used > BACKLOG
+
+    async def report_error(self, error: TransportError, context: MessageContext) -> None:
+        """Run the handler's ``handle_error``; what it raises is logged and contained.  A checkpoint if it is one."""
+        logger.debug("%s %s: %s", context.transport, context.connection_id, error)
+        if self.wants_errors:
+            await self._contain(self._handler.handle_error, error, context)
+
+    async def report_close(self, context: MessageContext) -> None:
+        """Run the handler's ``handle_close``; what it raises is logged and contained."""
+        await self._contain(self._handler.handle_close, context)

@@ -1,0 +1,76 @@
+"""What a legacy server may send to a client of its own accord.
+
+Must never answer in the modern era: there a server sends no requests, and what looks like one is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..context import MessageContext
+from ..era import Port
+from ..errors import MessageError
+from ..wire.envelope import Envelope
+from ..wire.messages import Batch, Message, Notification, Request, Response
+from ..wire.meta import PROGRESS_TOKEN, trace_of
+from ..wire.revisions import BATCHING
+from .batch import refuse_batch, split_batch
+from .context import LegacyMessageContext
+
+__all__ = ["ClientInbound"]
+
+
+class ClientInbound:
+    """Implements `era.InboundEra` for a client's connection.
+
+    Args:
+        port: The connection.
+        revision: Asked for each message: the negotiated revision, or "" before negotiation.
+    """
+
+    def __init__(self, port: Port, revision: Callable[[], str]) -> None:
+        self._port = port
+        self._revision = revision
+
+    def request(self, request: Request) -> Envelope | Mapping[str, Any]:
+        """Answer ``ping``; leave the rest to the client's handler."""
+        if request.method == "ping":
+            return {}
+        return self._terms(request)
+
+    def notification(self, notification: Notification) -> Envelope | None:
+        """Leave every notification that belongs to no call to the client's handler."""
+        return self._terms(notification)
+
+    def batch(self, batch: Batch) -> list[Message | MessageError]:
+        """Return the members of a batch of a 2025-03-26 connection.
+
+        Raises:
+            MessageError: In every other case.
+        """
+        if self._revision() != BATCHING:
+            raise refuse_batch(batch)
+        return split_batch(batch)
+
+    def answered(self, request: Request, response: Response) -> None:
+        """Nothing a client answers changes the connection."""
+
+    def unreadable(self, error: MessageError) -> Response | None:
+        """A client is silent: what cannot be read may have been an answer to it."""
+        return None
+
+    def context(self, envelope: Envelope, received_at: float) -> MessageContext:
+        """Return a context that can ask the server."""
+        return LegacyMessageContext(self._port.info, envelope, received_at, self._port, True)
+
+    def closed(self) -> None:
+        """Nothing is attached."""
+
+    def _terms(self, message: Request | Notification) -> Envelope:
+        envelope = Envelope(self._revision())
+        token = message.meta.get(PROGRESS_TOKEN)
+        if type(token) is str or type(token) is int:
+            envelope.progress_token = token
+        envelope.trace = trace_of(message.meta)
+        return envelope

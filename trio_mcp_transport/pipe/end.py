@@ -1,0 +1,323 @@
+"""One end of a pipe: sorts every inbound message, inside the reader, to where it belongs.
+
+Cancels, responses, progress and the era machine act here and now, in order; everything else becomes an exchange and
+may be handled in any order.  Must never wait: what may wait, and when, is decided by `pipe.server` and `pipe.client`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from ..abc import MessageLink
+from ..call import Call
+from ..context import ConnectionInfo, MessageContext
+from ..deadlines import Deadlines
+from ..era import InboundEra
+from ..errors import (
+    ConnectionClosed,
+    FramingError,
+    LocalProtocolError,
+    MessageError,
+    RemoteProtocolError,
+    RpcError,
+    TransportError,
+)
+from ..exchange import CancelCause, Exchange, Fault
+from ..intake import Intake
+from ..metrics import Load, TransportMetrics
+from ..wire.codes import INTERNAL_ERROR, INVALID_REQUEST
+from ..wire.envelope import Envelope
+from ..wire.messages import Batch, Message, Notification, Request, Response
+from .admission import Admission
+from .outbox import PipeOutbox
+from .tables import CallTable, ExchangeTable
+
+__all__ = ["PipeEnd", "connection_id"]
+
+logger = logging.getLogger("trio_mcp_transport")
+
+
+class PipeEnd:
+    """The state of one connection; implements `era.Port`.
+
+    Attributes:
+        info: What its messages share.
+        outbox: Its way back.
+        admission: Its permits and queue.
+        exchanges: Inbound requests and notifications that have not ended.
+        calls: Outbound requests without an answer.
+    """
+
+    def __init__(
+        self, intake: Intake, link: MessageLink, info: ConnectionInfo, metrics: TransportMetrics, largest_message: int
+    ) -> None:
+        self.info = info
+        self.link = link
+        self.intake = intake
+        self.metrics = metrics
+        self.exchanges = ExchangeTable()
+        self.calls = CallTable()
+        self.admission = Admission(intake.limits, largest_message, intake.send_nowait)
+        self.outbox = PipeOutbox(
+            link,
+            intake.limits.outbox_bytes,
+            metrics,
+            answered=self._on_answered,
+            done=self._on_done,
+            written=self._note_change,
+        )
+        self.era: InboundEra = intake.new_era(self)
+        self.received_at = 0.0
+        self.accepting = True
+        self._changed = trio.lowlevel.ParkingLot()
+        self._on_stray: Callable[[Response], None] | None = None
+
+    # What the reader calls for every message.
+
+    def take(self, message: Message | Batch) -> None:
+        """Sort one inbound message."""
+        kind = type(message)
+        if kind is Request:
+            self._take_request(message)  # type: ignore[arg-type]  # narrowed by exact type, which mypy does not follow
+        elif kind is Response:
+            self._take_response(message)  # type: ignore[arg-type]  # as above
+        elif kind is Notification:
+            self._take_notification(message)  # type: ignore[arg-type]  # as above
+        else:
+            self._take_batch(message)  # type: ignore[arg-type]  # as above
+
+    def unreadable(self, error: FramingError | MessageError) -> None:
+        """Answer and report a frame that holds no message; the next one is served as usual."""
+        self.metrics.record_error()
+        if not isinstance(error, MessageError):
+            error = MessageError(str(error), rpc_code=error.rpc_code)
+        if error.message_id is not None and not error.answerable:
+            self._fail_call(error)
+        answer = self.era.unreadable(error)
+        if answer is not None:
+            self.outbox.put_urgent(None, answer, False)
+        self.report(error)
+
+    def report(self, error: TransportError) -> None:
+        """Give an error to the handler's ``handle_error``, through the queue like any message."""
+        if not self.intake.wants_errors:
+            logger.debug("%s %s: %s", self.info.transport, self.info.connection_id, error)
+            return
+        exchange = Exchange(Fault(error), self.context(), self.outbox, size=1024)
+        if not self._admit(exchange, None):
+            self.metrics.dropped += 1
+
+    def context(self) -> MessageContext:
+        """Return a context of the connection itself, for the hooks."""
+        return MessageContext(self.info, Envelope(), self.received_at)
+
+    def _take_request(self, request: Request) -> None:
+        if request.id in self.exchanges:
+            error = RpcError(INVALID_REQUEST, f"the id {request.id!r} belongs to a request that is still running")
+            self._answer(request, Response(request.id, error=error))
+            return
+        try:
+            terms = self.era.request(request)
+        except RpcError as error:
+            self._answer(request, Response(request.id, error=error))
+            return
+        if not isinstance(terms, Envelope):
+            self._answer(request, Response(request.id, terms))
+            return
+        context = self.era.context(terms, self.received_at)
+        exchange = Exchange(request, context, self.outbox, size=request.size)
+        if not self.accepting:
+            exchange.cancel(CancelCause.DRAIN)
+            exchange.settle()
+        elif not self._admit(exchange, request.id):
+            self.metrics.refused += 1
+            data = {"reason": "busy"}
+            self._answer(request, Response(request.id, error=RpcError(INTERNAL_ERROR, "the server is busy", data)))
+
+    def _take_notification(self, notification: Notification) -> None:
+        method = notification.method
+        if method == "notifications/cancelled":
+            self._take_cancel(notification)
+            return
+        if len(self.calls) and (call := self.calls.owner_of(notification)) is not None:
+            self.touch(call)
+            call.notify(notification)
+            return
+        terms = self.era.notification(notification)
+        if terms is None:
+            return
+        exchange = Exchange(
+            notification, self.era.context(terms, self.received_at), self.outbox, size=notification.size
+        )
+        if not self.accepting or not self._admit(exchange, None):
+            self.metrics.dropped += 1
+
+    def _take_cancel(self, notification: Notification) -> None:
+        params = notification.params
+        exchange = self.exchanges.find(params.get("requestId"))
+        logger.debug("%s: peer cancelled %r: %s", self.info.connection_id, params.get("requestId"), params.get("reason"))
+        if exchange is not None:
+            exchange.cancel(CancelCause.PEER)
+            if self.admission.withdraw(exchange):
+                exchange.end()
+        elif (call := self.calls.find(params.get("requestId"))) is not None:
+            # A server that tears down a listen names this side's own id (M-SU-11): an end without a result.
+            self.calls.remove(call)
+            call.fail(ConnectionClosed(f"the peer ended {call.request.method}"))
+
+    def _take_response(self, response: Response) -> None:
+        if self.calls.respond(response) is None:
+            self.metrics.dropped += 1
+            logger.debug("%s: response %r for nobody", self.info.connection_id, response.id)
+            if self._on_stray is not None:
+                self._on_stray(response)
+
+    def _take_batch(self, batch: Batch) -> None:
+        try:
+            members = self.era.batch(batch)
+        except MessageError as error:
+            self.unreadable(error)
+            return
+        for member in members:
+            if isinstance(member, MessageError):
+                self.unreadable(member)
+            else:
+                self.take(member)
+
+    def _answer(self, request: Request, response: Response) -> None:
+        try:
+            self.outbox.put_urgent(None, response, False)
+        except LocalProtocolError as error:
+            logger.error("the answer to %s cannot be written: %s", request.method, error)
+            data = {"reason": "internal"}
+            fallback = Response(request.id, error=RpcError(INTERNAL_ERROR, "internal error", data))
+            self.outbox.put_urgent(None, fallback, False)
+
+    def _fail_call(self, error: MessageError) -> None:
+        call = self.calls.find(error.message_id)
+        if call is not None:
+            self.calls.remove(call)
+            call.fail(RemoteProtocolError(f"{call.request.method}: the response is invalid: {error}"))
+
+    # Inbound exchanges.
+
+    def _admit(self, exchange: Exchange, id_: int | str | None) -> bool:
+        self.exchanges.add(exchange, id_)
+        if self.admission.admit(exchange):
+            return True
+        self.exchanges.open.discard(exchange)
+        if id_ is not None:
+            self.exchanges.answered(id_, exchange)
+        return False
+
+    def _on_answered(self, exchange: Exchange, message: Message) -> None:
+        request = exchange.message
+        if type(request) is Request:
+            self.exchanges.answered(request.id, exchange)
+            if type(message) is Response:
+                self.era.answered(request, message)
+
+    def _on_done(self, exchange: Exchange) -> None:
+        if exchange not in self.exchanges.open:
+            return
+        self.exchanges.open.discard(exchange)
+        request = exchange.message
+        if type(request) is Request:
+            self.exchanges.answered(request.id, exchange)
+        self.admission.release(exchange)
+        self._note_change()
+
+    def cancel_exchanges(self, cause: CancelCause, *, listens_only: bool = False) -> None:
+        """Cancel what has not ended, queued exchanges included; those get what the cause grants at once."""
+        if not listens_only:
+            for exchange in self.admission.drop_queue():
+                exchange.cancel(cause)
+                exchange.settle()
+        for exchange in list(self.exchanges.open):
+            if exchange.is_listen or not listens_only:
+                exchange.cancel(cause)
+
+    # Outbound calls: the client's, and a legacy server's.
+
+    async def send_call(self, call: Call) -> None:
+        """Register and send a request of this side; waits for room in the outbox.  A checkpoint.
+
+        Raises:
+            ConnectionClosed: The connection is gone.
+            LocalProtocolError: The params cannot be written; nothing was sent.
+        """
+        self.calls.add(call)
+        call.attach(self._cancel_call)
+        self.touch(call)
+        # A reader that waits for room must read again: the answer to this very call may be what it has to read.
+        self._note_change()
+        try:
+            await self.outbox.put(None, call.request, False)
+        except BaseException:
+            self.calls.remove(call)
+            raise
+
+    def touch(self, call: Call) -> None:
+        """Restart the idle deadline of a call."""
+        if call.deadlines.idle is not None:
+            call.idle_at = trio.current_time() + call.deadlines.idle
+
+    def _cancel_call(self, call: Call) -> None:
+        if self.calls.remove(call) and call.request.method != "initialize":
+            self.push(Notification("notifications/cancelled", {"requestId": call.request.id}))
+
+    def push(self, message: Message) -> None:
+        """Send a message of the connection's own, without waiting."""
+        if self.outbox.flooded:
+            self.metrics.dropped += 1
+            return
+        self.outbox.put_urgent(None, message, False)
+
+    async def call(self, method: str, params: Mapping[str, Any] | None, context: MessageContext) -> Any:
+        """Ask the peer on behalf of a message being handled; its permit is lent to others meanwhile.
+
+        A checkpoint; cancelled, the peer is told.
+
+        Raises:
+            RpcError: The peer's answer.
+            TransportError: There will be none.
+        """
+        limits = self.intake.limits
+        if len(self.calls) >= limits.max_pending:
+            raise LocalProtocolError(f"{limits.max_pending} requests to this peer already wait for an answer")
+        call = Call(Request(self.calls.next_id(), method, params), Deadlines(total=None), limits)
+        exchange = context.exchange
+        lent = self.admission.lend(exchange) if exchange is not None else False
+        try:
+            await self.send_call(call)
+            response = await call.answer()
+        finally:
+            if lent and exchange is not None:
+                self.admission.retake(exchange)
+        if response.error is not None:
+            raise response.error
+        return response.result
+
+    async def wait_change(self) -> None:
+        """Wait until an exchange ended, bytes were written, or a call to the peer began; a checkpoint."""
+        await self._changed.park()
+
+    def _note_change(self) -> None:
+        if self._changed:
+            self._changed.unpark_all()
+
+    def load(self) -> Load:
+        """Return what this connection holds."""
+        open_ = len(self.exchanges.open)
+        queued = self.admission.queued
+        return Load(open_ - queued, queued, len(self.calls), self.outbox.pending_bytes)
+
+
+def connection_id(transport: str) -> str:
+    """Return an identifier that no other connection has."""
+    return f"{transport}-{secrets.token_hex(6)}"

@@ -1,0 +1,154 @@
+"""A byte stream and a frame codec as one channel of messages.
+
+Must never decide what a message means; it turns bytes into typed messages and back, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from ..abc import FrameCodec
+from ..deadlines import DeadlineExceeded
+from ..errors import ConnectionFailed, MessageTooLarge
+from ..limits import Limits
+from ..wire import messages
+from ..wire.messages import Batch, Message
+from ..wire.signals import Signal
+
+__all__ = ["FramedLink"]
+
+JOIN_BELOW = 64 * 1024
+"""Frames up to this size are joined into one write; copying a larger one costs more than a system call."""
+
+SLICE = 64 * 1024
+"""Bytes per write under a write deadline: "no byte accepted" can only be told at the end of a write."""
+
+
+class FramedLink:
+    """Implements `abc.MessageLink` over any `trio.abc.Stream`.
+
+    One task calls `fill` and `next_message`, another calls `write`.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, codec: FrameCodec, limits: Limits, *, write_deadline: float | None = None
+    ) -> None:
+        """Take the stream over.
+
+        Args:
+            stream: Closed by `aclose`.
+            codec: Fresh; belongs to this link.
+            limits: For the JSON depth and the size of outgoing messages.
+            write_deadline: Seconds without progress of a write before the peer is given up; None for no deadline.
+        """
+        self._stream = stream
+        self._codec = codec
+        self._max_depth = limits.max_depth
+        self._max_outgoing = limits.max_outgoing_size
+        self._write_deadline = write_deadline
+
+    async def fill(self) -> bool:
+        """Read one chunk into the codec; False at the end of the stream.
+
+        A checkpoint; cancelled, no byte is lost.
+
+        Raises:
+            ConnectionFailed: The stream broke.
+        """
+        try:
+            chunk = await self._stream.receive_some()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionFailed(f"reading failed: {error.__cause__ or error}") from error
+        self._codec.feed(chunk)
+        return bool(chunk)
+
+    def next_message(self) -> Message | Batch | Signal:
+        """Return the next message of what was read, or a `Signal`.
+
+        Raises:
+            MessageError: One unreadable frame.
+            FramingError: From the codec.
+        """
+        frame = self._codec.next_frame()
+        if isinstance(frame, Signal):
+            return frame
+        return messages.decode(frame, max_depth=self._max_depth)
+
+    def encode(self, message: Message) -> tuple[Any, int]:
+        """Return the framed bytes of a message and their number.
+
+        Raises:
+            LocalProtocolError: It cannot be written as JSON.
+            MessageTooLarge: It is over the outgoing limit.
+        """
+        payload = messages.encode(message)
+        if len(payload) > self._max_outgoing:
+            raise MessageTooLarge(f"a message of {len(payload)} bytes is over the outgoing limit {self._max_outgoing}")
+        frame = self._codec.encode(payload)
+        return frame, len(frame)
+
+    def control_bytes(self) -> bytes:
+        """Return what the codec owes the peer of its own, such as a pong."""
+        return self._codec.bytes_to_send()
+
+    async def write(self, items: Sequence[Any]) -> None:
+        """Write frames in order, small ones in one go.  A checkpoint.
+
+        Cancelled, a frame may be torn: nothing may be written afterwards.
+
+        Raises:
+            ConnectionFailed: The stream broke.
+            DeadlineExceeded: The peer accepted nothing for ``write_deadline`` seconds.
+        """
+        try:
+            for data in _joined(items):
+                await self._send(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionFailed(f"writing failed: {error.__cause__ or error}") from error
+
+    async def _send(self, data: bytes) -> None:
+        deadline = self._write_deadline
+        if deadline is None:
+            await self._stream.send_all(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), SLICE):
+            with trio.move_on_after(deadline) as scope:
+                await self._stream.send_all(view[start : start + SLICE])
+            if scope.cancelled_caught:
+                raise DeadlineExceeded("write", deadline, "the peer reads nothing")
+
+    async def send_eof(self) -> None:
+        """End the writing side, where the stream can."""
+        send_eof = getattr(self._stream, "send_eof", None)
+        if send_eof is None:
+            return
+        try:
+            await send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, NotImplementedError):
+            return
+
+    async def aclose(self) -> None:
+        """Close the stream; never blocks on the peer."""
+        await trio.aclose_forcefully(self._stream)
+
+
+def _joined(items: Sequence[bytes]) -> list[bytes]:
+    if len(items) == 1:
+        return list(items)
+    writes: list[bytes] = []
+    small: list[bytes] = []
+    for item in items:
+        if len(item) <= JOIN_BELOW:
+            small.append(item)
+            continue
+        if small:
+            writes.append(b"".join(small))
+            small = []
+        writes.append(item)
+    if small:
+        writes.append(b"".join(small))
+    return writes

@@ -1,0 +1,1 @@
+"""One file per transport; nothing else touches the operating system or a network library."""

@@ -1,0 +1,106 @@
+"""JSON text to values and back, with every failure of the decoder and encoder mapped to one error type.
+
+Must never let a value through whose meaning would change on the way: NaN is refused where msgspec writes ``null``,
+and a frame is decoded whole, so that an outcome never depends on whether a handler looked at ``params``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import LocalProtocolError, MessageError
+from .codes import PARSE_ERROR
+
+__all__ = ["DEFAULT_MAX_DEPTH", "decode", "encode"]
+
+DEFAULT_MAX_DEPTH: Final = 128
+"""Nesting of arrays and objects accepted.  Precedents: Go's encoding/json 10,000, serde_json 128, .NET 64."""
+
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(text: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
+    """Decode one JSON text completely.
+
+    Args:
+        text: UTF-8 bytes of exactly one JSON value; surrounding JSON whitespace is allowed, a byte order mark is not.
+        max_depth: Deepest nesting of arrays and objects accepted.
+
+    Raises:
+        MessageError: With ``rpc_code`` -32700 for anything that is not such a text: invalid UTF-8, lone surrogates,
+            numbers beyond a double (``1e400``), integers of more digits than Python converts, too deep nesting
+            (RFC 8259; M-JR-02, M-JR-19).
+    """
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        raise MessageError(f"not a JSON text: {error}", rpc_code=PARSE_ERROR, frame=text) from None
+    except RecursionError:
+        raise _too_deep(text, max_depth) from None
+    # Two brackets per level: a shorter text cannot be too deep, and an ordinary one pays nothing for the check.
+    if len(text) > 2 * max_depth and text.count(b"{") + text.count(b"[") > max_depth and _depth(text) > max_depth:
+        raise _too_deep(text, max_depth)
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Encode a value as one JSON text without a raw line end.
+
+    Args:
+        value: Anything msgspec encodes: builtins, structs, attrs classes, dataclasses, `msgspec.Raw`.
+
+    Raises:
+        LocalProtocolError: The value holds NaN or an infinity, a lone surrogate, a cycle, nests too deep, or is of a
+            type that JSON cannot hold.  msgspec alone would write NaN as ``null`` (M-JR-20).
+    """
+    try:
+        text = _encode(value)
+        if b"null" in text and _has_non_finite(value):
+            raise ValueError("NaN and infinities have no JSON form")
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise LocalProtocolError(f"cannot be written as JSON: {error}") from error
+    if b"\n" in text:
+        # Only a Raw brings raw line ends, and in valid JSON they are white space between tokens (M-IO-21).
+        text = text.replace(b"\n", b" ")
+    return text
+
+
+def _depth(text: bytes) -> int:
+    # The text is valid JSON here, so every string ends and the expression stays linear.
+    depth = deepest = 0
+    for token in _STRING_OR_BRACKET.findall(text):
+        if token in (b"{", b"["):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in (b"}", b"]"):
+            depth -= 1
+    return deepest
+
+
+def _too_deep(text: bytes, max_depth: int) -> MessageError:
+    return MessageError(f"JSON nested deeper than {max_depth} levels", rpc_code=PARSE_ERROR, frame=text)
+
+
+def _has_non_finite(value: Any) -> bool:
+    """Walk a value that encodes well: only a ``null`` in the output makes this walk necessary."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, float):
+            if item != item or item in (float("inf"), float("-inf")):
+                return True
+        elif isinstance(item, dict):
+            pending.extend(item.keys())
+            pending.extend(item.values())
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            pending.extend(item)
+        elif item is not None and not isinstance(item, (str, int, bytes, bytearray, memoryview, msgspec.Raw)):
+            plain = msgspec.to_builtins(item)
+            if plain is not item and type(plain) is not type(item):
+                pending.append(plain)
+    return False
