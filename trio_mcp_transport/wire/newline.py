@@ -59,8 +59,17 @@ class NewlineCodec:
     """
 
     __slots__ = (
-        "_chunk", "_dropped", "_dropping", "_ended", "_failure", "_incoming", "_limit", "_lines", "_offset", "_pieces",
-    )  # fmt: skip
+        "_chunk",
+        "_dropped",
+        "_dropping",
+        "_ended",
+        "_failure",
+        "_incoming",
+        "_limit",
+        "_lines",
+        "_offset",
+        "_pieces",
+    )
 
     def __init__(self, max_message_size: int = _DEFAULT_LIMIT) -> None:
         if max_message_size < 1:
