@@ -72,9 +72,8 @@ async def serve(
         return ServerEras(port, policy, server_info, subscriptions)
 
     send, receive = trio.open_memory_channel[Exchange](math.inf)
-    intake = Intake(
-        send, handler, new_era, contain, limits=limits or Limits(), drain=drain, shutdown=shutdown or trio.Event()
-    )
+    shutdown = trio.Event() if shutdown is None else shutdown
+    intake = Intake(send, handler, new_era, contain, limits=limits or Limits(), drain=drain, shutdown=shutdown)
     failure: TransportError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Dispatcher(handler, receive).run)
@@ -128,7 +127,8 @@ def run(handler: MessageHandler, transport: ServerTransport, **options: Any) -> 
 
 
 async def _run(handler: MessageHandler, transport: ServerTransport, options: Mapping[str, Any]) -> None:
-    shutdown = options.get("shutdown") or trio.Event()
+    shutdown = options.get("shutdown")
+    shutdown = trio.Event() if shutdown is None else shutdown
     failure: TransportError | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(_obey_signals, shutdown, nursery.cancel_scope)

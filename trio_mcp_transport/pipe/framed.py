@@ -34,21 +34,29 @@ class FramedLink:
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, codec: FrameCodec, limits: Limits, *, write_deadline: float | None = None
+        self,
+        stream: trio.abc.Stream,
+        codec: FrameCodec,
+        limits: Limits,
+        *,
+        write_deadline: float | None = None,
+        owns_stream: bool = True,
     ) -> None:
         """Take the stream over.
 
         Args:
-            stream: Closed by `aclose`.
+            stream: Closed by `aclose`, if owned.
             codec: Fresh; belongs to this link.
             limits: For the JSON depth and the size of outgoing messages.
             write_deadline: Seconds without progress of a write before the peer is given up; None for no deadline.
+            owns_stream: Whether `aclose` closes the stream; False where an owner ends it in steps of its own.
         """
         self._stream = stream
         self._codec = codec
         self._max_depth = limits.max_depth
         self._max_outgoing = limits.max_outgoing_size
         self._write_deadline = write_deadline
+        self._owns_stream = owns_stream
 
     async def fill(self) -> bool:
         """Read one chunk into the codec; False at the end of the stream.
@@ -132,8 +140,11 @@ class FramedLink:
             return
 
     async def aclose(self) -> None:
-        """Close the stream; never blocks on the peer."""
-        await trio.aclose_forcefully(self._stream)
+        """Close the stream, if it is owned; never blocks on the peer."""
+        if self._owns_stream:
+            await trio.aclose_forcefully(self._stream)
+        else:
+            await trio.lowlevel.checkpoint()
 
 
 def _joined(items: Sequence[bytes]) -> list[bytes]:

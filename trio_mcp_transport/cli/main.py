@@ -1,0 +1,93 @@
+"""Argument parsing and exit codes of ``trio-mcp``.
+
+Must never do work itself: each subcommand lives in a module of its own, imported when it is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Args:
+        arguments: Without the program's name; None for this process's.
+
+    Returns:
+        0 for success, 1 for an error answer or a failed row, 2 for wrong usage, 3 for a transport failure.
+    """
+    own, command = _split(list(sys.argv[1:] if arguments is None else arguments))
+    options = _parser().parse_args(own)
+    if options.command == "echo":
+        from .echo import run_echo
+
+        return run_echo(options)
+    if options.command == "call":
+        from .call import run_call
+
+        return run_call(options, command)
+    from .demo import run_demo
+
+    return run_demo(options)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str] | None]:
+    """Split at the first ``--``: what follows is a program to start, untouched."""
+    if "--" not in arguments:
+        return arguments, None
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trio-mcp", description="MCP transports on Trio.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_echo(commands)
+    _add_call(commands)
+    demo = commands.add_parser("demo", help="try every transport and print a table")
+    demo.add_argument("--round-trips", type=_positive_int, default=200, metavar="N", help="calls per row")
+    demo.add_argument("--json", action="store_true", help="one JSON object per row instead of a table")
+    return parser
+
+
+def _add_echo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    echo = commands.add_parser("echo", help="run the echo server")
+    kinds = echo.add_subparsers(dest="transport", required=True, metavar="TRANSPORT")
+    stdio = kinds.add_parser("stdio", help="on standard input and output")
+    stdio.add_argument("--framing", choices=["newline"], default="newline")
+    stdio.add_argument("--max-message-size", type=_positive_int, metavar="N", help="bytes (default: 16 MiB)")
+    stdio.add_argument("--strict", action="store_true", help="serve no plain JSON-RPC beside MCP")
+
+
+def _add_call(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    call = commands.add_parser(
+        "call",
+        help="send one request and print the result",
+        usage="trio-mcp call METHOD [JSON] (--to ADDRESS | -- CMD ARGS...) [--era E] [--deadline SECONDS]",
+    )
+    call.add_argument("method", metavar="METHOD")
+    call.add_argument("params", metavar="JSON", nargs="?", help="params as a JSON object")
+    call.add_argument("--to", metavar="ADDRESS", help="such as stdio: with a command behind --")
+    call.add_argument("--era", choices=["auto", "modern", "legacy"], default="auto")
+    call.add_argument("--deadline", type=_positive_float, default=30.0, metavar="SECONDS")
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
