@@ -98,12 +98,11 @@ def _missing(module: str) -> str | None:
 
 
 def server_contenders(node: Node, ours: Sequence[str] = OURS) -> list[Contender]:
-    """List the servers: the raw limit twice, ours, ours without and with a one-shot channel, and the official SDKs."""
+    """List the servers: the raw limit twice, ours without and with a one-shot channel, and the official SDKs."""
     return [
         Contender("raw", _python("raw_server.py")),
         Contender("fdstream", _python("raw_server.py", "--fdstream"), (MODERN,)),
         Contender("ours", tuple(ours)),
-        Contender("direct", _python("oneshot_server.py", "--direct"), (MODERN,)),
         Contender("oneshot", _python("oneshot_server.py"), (MODERN,)),
         Contender("sdk", _python("sdk_server.py"), absent=_missing("mcp")),
         Contender(
