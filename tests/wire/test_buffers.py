@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trio_mcp_transport.wire.buffers import PieceBuffer
 
-SIZES = st.sampled_from([0, 1, 2, 100, 4095, 4096, 4097, 40_000, 65_535, 65_536, 70_000])
+SIZES = st.sampled_from([0, 1, 2, 100, 4095, 4096, 4097, 70_000])
 
 
 def filled(pieces: list[bytes]) -> PieceBuffer:
@@ -30,7 +30,7 @@ def test_pieces_come_back_in_order(sizes: list[int]) -> None:
     assert type(taken) is bytes
 
 
-def test_many_small_pieces_pass_the_seal_in_order() -> None:
+def test_many_small_pieces_come_back_in_order() -> None:
     pieces = [index.to_bytes(3, "big") for index in range(50_000)]
     assert filled(pieces).take() == b"".join(pieces)
 
@@ -75,16 +75,3 @@ def test_small_pieces_cost_their_bytes(size: int) -> None:
         tracemalloc.stop()
     assert len(buffer) == count * size
     assert held < 1.25 * count * size
-
-
-def test_growing_copies_little() -> None:
-    # A bytearray that grew to the whole size would move through blocks as large as itself.
-    tracemalloc.start()
-    try:
-        buffer = PieceBuffer()
-        for _ in range(1000):
-            buffer.append(b"x" * 1000)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 1_300_000

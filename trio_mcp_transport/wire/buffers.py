@@ -9,8 +9,7 @@ Operations:
 Goals: linear in the bytes appended, whatever the size of the pieces; memory close to the bytes held.
 
 Plan: a large piece is kept as it is and joined once, in `take`.  Small pieces are merged into a bytearray first,
-because a list entry (8 bytes) and an object header (33 bytes) per piece would cost forty times a one-byte piece.  The
-bytearray is sealed at 64 KiB, so that its growth never copies more than that again.
+because a list entry (8 bytes) and an object header (33 bytes) per piece would cost forty times a one-byte piece.
 
 Warning: nothing here searches or limits.  The codec that owns the buffer must decide that a piece is welcome before
 it appends it, and must never join in order to look.
@@ -22,9 +21,6 @@ __all__ = ["PieceBuffer"]
 
 _SMALL = 4 * 1024
 """Bytes; below, copying a piece is cheaper than keeping it."""
-
-_SEAL = 64 * 1024
-"""Bytes; one read of a pipe, and far below the sizes where a growing bytearray moves through mmap."""
 
 
 class PieceBuffer:
@@ -47,12 +43,11 @@ class PieceBuffer:
         self._size += size
         if size < _SMALL:
             self._small += piece
-            if len(self._small) >= _SEAL:
-                self._seal()
-        else:
-            if self._small:
-                self._seal()
-            self._pieces.append(piece)
+            return
+        if self._small:
+            self._pieces.append(self._small)
+            self._small = bytearray()
+        self._pieces.append(piece)
 
     def take(self) -> bytes:
         """Return everything held as one object and become empty; copies each byte once, a single large piece never."""
@@ -66,7 +61,3 @@ class PieceBuffer:
         self._pieces = []
         self._small = bytearray()
         self._size = 0
-
-    def _seal(self) -> None:
-        self._pieces.append(self._small)
-        self._small = bytearray()
