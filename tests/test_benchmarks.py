@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.harness import accounting, command, gates, record, rendering
+from benchmarks.harness import accounting, codec_cells, command, gates, record, rendering
 from benchmarks.harness.driver import ContenderFailed, Peer, drive
 from benchmarks.harness.suite import Entry, play
 from benchmarks.harness.workload import LEGACY, MODERN, Workload, WrongAnswer
@@ -116,11 +116,34 @@ def test_difference_and_value() -> None:
 def test_gate_file_is_valid_and_names_known_cells() -> None:
     rows = gates.load_gates(command.GATES)
     cells = {"server-100B-64", "server-100B-1", "server-10KB-16", "server-1MB-4", "client-100B-64"}
-    cells |= {"startup-import", "startup-first-reply", "codec"}
-    assert {row.cell for row in rows} <= cells
+    cells |= {"startup-import", "startup-first-reply"}
+    assert {row.cell for row in rows if not row.cell.startswith("codec-")} <= cells
     assert sum(row.binding for row in rows) >= 9
     assert all(row.binding or row.aim_at_most is not None or row.aim_at_least is not None for row in rows)
     assert command.relevant(rows, "raw") == []
+
+
+def test_codec_timings_become_lines_that_their_gates_find() -> None:
+    timings = [
+        codec_cells.Timing("newline", size << 20, 1, (size << 20) - 63, chunk, [size / 1000, size / 500])
+        for size in (16, 32)
+        for chunk in (1, 65536)
+    ]
+    lines = codec_cells.codec_lines(timings, PROVENANCE, False)
+    assert [(one.cell, one.contender) for one in lines] == [
+        ("codec-newline-one-1", "16MiB"),
+        ("codec-newline-one-1", "32MiB"),
+        ("codec-newline-one-65536", "16MiB"),
+        ("codec-newline-one-65536", "32MiB"),
+    ]
+    assert lines[0].best == 16.0
+    rows = [row for row in gates.load_gates(command.GATES) if row.cell == "codec-newline-one-1"]
+    assert [(item.figure, item.verdict) for item in gates.judge(rows, lines)] == [(2.0, "gate met")]
+
+
+def test_codec_cell_names_tell_frames_and_feeds_apart() -> None:
+    assert codec_cells.Timing("newline", 1000, 10, 100, 64, [1.0]).cell == "codec-newline-100-64"
+    assert codec_cells.Timing("newline", 1000, 10, 100, 1000, [1.0]).cell == "codec-newline-100-all"
 
 
 def test_failed_gate_makes_the_run_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import cells, contenders, gates, suite
+from . import cells, codec_cells, contenders, gates, suite
 from .accounting import Placement
 from .other_cells import IMPORTS
 from .record import ROOT, Line, take_provenance, write_lines
@@ -65,6 +65,10 @@ def measure(options: argparse.Namespace) -> list[Line]:
         suite.play(entries, options.rounds if options.rounds and rounds == effort.rounds else rounds, chance)
         lines += [entry.line(provenance, effort.quick) for entry in entries]
         print(f"{entries[0].cell}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    if wanted is None or "ours" in wanted:
+        timings, problem = codec_cells.run_codec_script(options.quick, where)
+        lines += codec_cells.codec_lines(timings, provenance, effort.quick)
+        print(f"codec: {problem or 'done'}", file=sys.stderr)
     return lines
 
 
@@ -73,6 +77,8 @@ def relevant(all_gates: Sequence[gates.Gate], wanted: str | None) -> list[gates.
     if wanted is None:
         return list(all_gates)
     names = {*wanted.split(","), "base"}
+    if "ours" in names:
+        names |= {"16MiB", "32MiB"}
     return [
         gate
         for gate in all_gates
