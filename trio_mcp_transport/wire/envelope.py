@@ -13,11 +13,27 @@ import attrs
 import msgspec
 
 from ..errors import LocalProtocolError, RpcError
+from . import jsontext
 from .codes import INTERNAL_ERROR, may_emit
 from .messages import MessageId
-from .meta import LOG_LEVELS
+from .meta import LOG_LEVELS, check_extension
 
 __all__ = ["ClientInfo", "Envelope", "ServerInfo", "plain_object"]
+
+
+def _extensions_have_identifiers(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
+    extensions = value.get("extensions", {})
+    if not isinstance(extensions, Mapping):
+        raise LocalProtocolError(f"{attribute.name}.extensions is an object")
+    for identifier, settings in extensions.items():
+        check_extension(identifier)
+        if not isinstance(settings, Mapping):
+            raise LocalProtocolError(f"the settings of the extension {identifier} are an object; {{}} means supported")
+
+
+def _capabilities() -> Mapping[str, Any]:
+    field: Mapping[str, Any] = attrs.field(factory=dict, validator=_extensions_have_identifiers)
+    return field
 
 
 @attrs.frozen
@@ -30,11 +46,14 @@ class ServerInfo:
         capabilities: The capabilities object as the revision's schema defines it.
         instructions: Text for the model, or None.
         ttl_ms: How long, in milliseconds, a discover result may be cached.
+
+    Raises:
+        LocalProtocolError: An extension in the capabilities has no valid identifier or no settings object (M-VN-07).
     """
 
     name: str
     version: str
-    capabilities: Mapping[str, Any] = attrs.field(factory=dict)
+    capabilities: Mapping[str, Any] = _capabilities()
     instructions: str | None = None
     ttl_ms: int = 0
 
@@ -51,11 +70,14 @@ class ClientInfo:
         name: Machine-readable name.
         version: Version of the program, any string.
         capabilities: The client capabilities object of the schema.
+
+    Raises:
+        LocalProtocolError: As for `ServerInfo`.
     """
 
     name: str
     version: str
-    capabilities: Mapping[str, Any] = attrs.field(factory=dict)
+    capabilities: Mapping[str, Any] = _capabilities()
 
     def identity(self) -> dict[str, Any]:
         """Return the ``Implementation`` object of the schema."""
@@ -128,14 +150,11 @@ def plain_object(value: Any) -> Any:
     if value is None:
         return {}
     if isinstance(value, (bytes, bytearray, memoryview, msgspec.Raw)):
-        text = bytes(value)
-        if not text.lstrip()[:1] == b"{":
-            raise LocalProtocolError("a raw result must be a JSON object")
-        return msgspec.Raw(text)
+        return jsontext.raw_object(bytes(value), "a raw result")
     if isinstance(value, Mapping):
         return dict(value)
     try:
-        plain = msgspec.to_builtins(value, str_keys=True)
+        plain = msgspec.to_builtins(value, str_keys=True, builtin_types=(msgspec.Raw,))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise LocalProtocolError(f"a result must be a JSON object: {error}") from error
     if type(plain) is not dict:

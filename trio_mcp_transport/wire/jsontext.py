@@ -6,7 +6,6 @@ and a frame is decoded whole, so that an outcome never depends on whether a hand
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import msgspec
@@ -14,12 +13,11 @@ import msgspec
 from ..errors import LocalProtocolError, MessageError
 from .codes import PARSE_ERROR
 
-__all__ = ["DEFAULT_MAX_DEPTH", "decode", "encode"]
+__all__ = ["DEFAULT_MAX_DEPTH", "decode", "encode", "raw_object"]
 
 DEFAULT_MAX_DEPTH: Final = 128
 """Nesting of arrays and objects accepted.  Precedents: Go's encoding/json 10,000, serde_json 128, .NET 64."""
 
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -43,9 +41,27 @@ def decode(text: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
     except RecursionError:
         raise _too_deep(text, max_depth) from None
     # Two brackets per level: a shorter text cannot be too deep, and an ordinary one pays nothing for the check.
-    if len(text) > 2 * max_depth and text.count(b"{") + text.count(b"[") > max_depth and _depth(text) > max_depth:
+    if len(text) > 2 * max_depth and text.count(b"{") + text.count(b"[") > max_depth and _is_deeper(value, max_depth):
         raise _too_deep(text, max_depth)
     return value
+
+
+def raw_object(text: bytes, what: str) -> msgspec.Raw:
+    """Check that JSON text of this side is one object, in every respect that `decode` checks.
+
+    Args:
+        text: Copied into an object of its own.
+        what: Names it in the error.
+
+    Raises:
+        LocalProtocolError: It is not; msgspec alone lets invalid UTF-8 and ``1e400`` through inside a Raw.
+    """
+    try:
+        if type(decode(text)) is not dict:
+            raise LocalProtocolError(f"{what} must be a JSON object")
+    except MessageError as error:
+        raise LocalProtocolError(f"{what}: {error}") from None
+    return msgspec.Raw(text)
 
 
 def encode(value: Any) -> bytes:
@@ -70,16 +86,20 @@ def encode(value: Any) -> bytes:
     return text
 
 
-def _depth(text: bytes) -> int:
-    # The text is valid JSON here, so every string ends and the expression stays linear.
-    depth = deepest = 0
-    for token in _STRING_OR_BRACKET.findall(text):
-        if token in (b"{", b"["):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in (b"}", b"]"):
-            depth -= 1
-    return deepest
+def _is_deeper(value: Any, max_depth: int) -> bool:
+    # Level by level over the containers alone: scanning the text for brackets outside of strings took 1.8 GiB for a
+    # message of 16 MiB.
+    level = [value] if type(value) is dict or type(value) is list else []
+    for _ in range(max_depth):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if type(item) is dict else item)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _too_deep(text: bytes, max_depth: int) -> MessageError:
@@ -100,7 +120,7 @@ def _has_non_finite(value: Any) -> bool:
         elif isinstance(item, (list, tuple, set, frozenset)):
             pending.extend(item)
         elif item is not None and not isinstance(item, (str, int, bytes, bytearray, memoryview, msgspec.Raw)):
-            plain = msgspec.to_builtins(item)
+            plain = msgspec.to_builtins(item, builtin_types=(msgspec.Raw,))
             if plain is not item and type(plain) is not type(item):
                 pending.append(plain)
     return False

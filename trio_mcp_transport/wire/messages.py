@@ -34,17 +34,6 @@ class _RawMembers(msgspec.Struct, gc=False):
 _decode_raw = msgspec.json.Decoder(_RawMembers).decode
 
 
-def _as_raw(value: bytes | msgspec.Raw, what: str) -> msgspec.Raw:
-    """Check that raw bytes from a caller are one JSON object, and copy them into an object of their own."""
-    text = bytes(value)
-    try:
-        if type(jsontext.decode(text)) is not dict:
-            raise LocalProtocolError(f"raw {what} must be a JSON object")
-    except MessageError as error:
-        raise LocalProtocolError(f"raw {what}: {error}") from None
-    return msgspec.Raw(text)
-
-
 class _Call:
     """What a request and a notification share: a method and its params."""
 
@@ -57,9 +46,9 @@ class _Call:
         self._params: Any = None
         self._raw: msgspec.Raw | None = None
         if isinstance(params, (bytes, msgspec.Raw)):
-            self._raw = _as_raw(params, "params")
+            self._raw = jsontext.raw_object(bytes(params), "raw params")
         elif params is not None:
-            self._params = params
+            self._params = params if type(params) is dict else dict(params)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -138,6 +127,9 @@ class Request(_Call):
         id: Integer or string, unique among the sender's unanswered requests.
         method: The method name.
         extra: Unknown top-level members as received, or None.
+
+    Raises:
+        LocalProtocolError: The id is neither, or raw params are no JSON object (M-JR-03, M-JR-04).
     """
 
     __slots__ = ("id",)
@@ -146,6 +138,8 @@ class Request(_Call):
         self, id: MessageId, method: str, params: Mapping[str, Any] | msgspec.Raw | bytes | None = None
     ) -> None:
         super().__init__(method, params)
+        if type(id) is not int and type(id) is not str:
+            raise LocalProtocolError(f"a request id is an integer or a string, not {id!r}")
         self.id = id
 
     def _members(self) -> dict[str, Any]:
