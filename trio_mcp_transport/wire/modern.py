@@ -72,7 +72,7 @@ class ModernEnvelope(Envelope):
             kind = jsontext.decode(bytes(kind))
         if kind is None:
             members["resultType"] = "complete"
-        elif kind not in self.result_types:
+        elif not isinstance(kind, str) or kind not in self.result_types:
             raise LocalProtocolError(f"resultType {kind!r} is neither of the core nor of a declared extension")
         elif kind == "input_required":
             mrtr.check(method, _decoded(members), self.client_capabilities)
@@ -208,7 +208,7 @@ def stamp_params(params: Mapping[str, Any] | bytes | msgspec.Raw | None, stamp: 
     if params is None:
         return {"_meta": dict(stamp)}
     if isinstance(params, (bytes, msgspec.Raw)):
-        members = _raw_members(msgspec.Raw(bytes(params)))
+        members = _raw_members(jsontext.raw_object(bytes(params), "raw params"))
         own = _decoded({"_meta": members["_meta"]})["_meta"] if "_meta" in members else None
     else:
         members = dict(params)
@@ -226,5 +226,5 @@ def check_result_type(result: Any, result_types: Collection[str]) -> None:
         MessageError: The result names a ``resultType`` nobody declared.
     """
     kind = result.get("resultType", "complete")
-    if kind not in result_types:
+    if not isinstance(kind, str) or kind not in result_types:
         raise MessageError(f"the result has the unknown resultType {kind!r}", answerable=False)

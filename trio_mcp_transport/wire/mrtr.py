@@ -134,7 +134,7 @@ class StateSigner:
         refused = RpcError(INVALID_PARAMS, "requestState is not valid")
         try:
             signed = base64.urlsafe_b64decode(token.encode("ascii"))
-        except (ValueError, binascii.Error):
+        except (AttributeError, ValueError, binascii.Error):  # a peer may send anything in its place
             raise refused from None
         mac, body = signed[:32], signed[32:]
         if not hmac.compare_digest(mac, hmac.new(self._key, body, hashlib.sha256).digest()):
