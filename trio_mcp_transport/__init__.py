@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .abc import MessageHandler as MessageHandler
     from .abc import ServerTransport as ServerTransport
     from .client import Client as Client
-    from .client_lifecycle import open_client as open_client
+    from .client_block import open_client as open_client
     from .client_lifecycle import run_client as run_client
     from .context import Auth as Auth
     from .context import ConnectionInfo as ConnectionInfo
@@ -72,7 +72,8 @@ if TYPE_CHECKING:
 _HOME = {
     "abc": ("ClientTransport", "FrameCodec", "MessageHandler", "ServerTransport"),
     "client": ("Client",),
-    "client_lifecycle": ("open_client", "run_client"),
+    "client_block": ("open_client",),
+    "client_lifecycle": ("run_client",),
     "context": ("Auth", "ConnectionInfo", "MessageContext", "Peer"),
     "deadlines": ("DeadlineExceeded", "Deadlines"),
     "errors": (
@@ -112,7 +113,7 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = [  # noqa: PLE0604 - the table above is the one list of public names
+__all__ = [  # the table above is the one list of public names
     "__version__",
     *sorted(_MODULE_OF),
 ]

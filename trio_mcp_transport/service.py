@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import trio
@@ -16,12 +17,13 @@ from .abc import MessageHandler, ServerTransport
 from .context import MessageContext
 from .dispatcher import Dispatcher, contain
 from .era import InboundEra, Port
-from .errors import ConfigError, ConnectionFailed, TransportError
+from .errors import ConfigError, TransportError
 from .exchange import LISTEN, Exchange
 from .intake import Intake
 from .limits import Limits
 from .subscriptions import Subscriptions
 from .transports.eras import EraPolicy, ServerEras
+from .transports.firewall import run_contained
 from .wire.envelope import ServerInfo
 from .wire.messages import Notification, Request
 
@@ -57,6 +59,7 @@ async def serve(
         subscriptions: With it the library answers ``subscriptions/listen`` itself.
         limits: The bounds; None for the defaults.
         eras: Which eras are spoken; None for both, without plain JSON-RPC.
+        task_status: Told the addresses once messages can come.
 
     Raises:
         TransportError: The transport cannot be opened, or was used before; never wrapped in a group.
@@ -79,34 +82,11 @@ async def serve(
         nursery.start_soon(Dispatcher(handler, receive).run)
         # Closing the channel ends the dispatcher once every exchange has ended; the transport must not close it.
         with send:
-            failure = await _run_transport(transport, intake, task_status)
+            failure = await run_contained(partial(transport.run, intake, task_status=task_status))
         if failure is not None:
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
-
-
-async def _run_transport(
-    transport: ServerTransport, intake: Intake, task_status: trio.TaskStatus[tuple[str, ...]]
-) -> TransportError | None:
-    """Run a transport; whatever it raises becomes one `TransportError`."""
-    failure: BaseExceptionGroup[Exception] | None = None
-    try:
-        await transport.run(intake, task_status=task_status)
-    except* Exception as group:
-        failure = group
-    return None if failure is None else as_transport_error(failure)
-
-
-def as_transport_error(failure: BaseException) -> TransportError:
-    """Return the one `TransportError` a failure of a transport stands for."""
-    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
-        failure = failure.exceptions[0]
-    if isinstance(failure, TransportError):
-        return failure
-    error = ConnectionFailed(f"the transport failed: {failure!r}")
-    error.__cause__ = failure
-    return error
 
 
 def run(handler: MessageHandler, transport: ServerTransport, **options: Any) -> None:

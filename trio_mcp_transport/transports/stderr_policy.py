@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from trio_mcp_transport.errors import ConfigError
+from trio_mcp_transport.transports.firewall import call_contained
 
 __all__ = ["StderrCollector", "StderrPolicy", "check_stderr_policy"]
 
@@ -86,12 +87,14 @@ class StderrCollector:
         line = line.removesuffix(b"\r")
         for start in range(0, len(line) or 1, CALLBACK_LINE_BYTES):
             text = line[start : start + CALLBACK_LINE_BYTES].decode("utf-8", "replace")
-            try:
-                callback(text)
-            except Exception:  # noqa: BLE001 - a caller's log must not stop the draining, or the child stops with it
-                if not self._callback_failed:
-                    self._callback_failed = True
-                    _log.exception("the function for lines of standard error failed; further failures are not logged")
+            # A caller's log must not stop the draining, or the child stops with it.
+            failure = call_contained(callback, text)
+            if failure is not None and not self._callback_failed:
+                self._callback_failed = True
+                _log.error(
+                    "the function for lines of standard error failed; further failures are not logged",
+                    exc_info=failure,
+                )
 
 
 def _shorten(line: str) -> str:
