@@ -8,17 +8,20 @@ messages travel as JSON text.
 from __future__ import annotations
 
 import enum
+import logging
 from typing import Any, Protocol
 
 import trio
 
 from .context import MessageContext
 from .errors import RpcError, TransportError
-from .wire.codes import INTERNAL_ERROR
+from .wire.codes import INTERNAL_ERROR, is_undefined
 from .wire.messages import Message, Notification, Request, Response
 from .wire.modern import listen_result
 
 __all__ = ["LISTEN", "CancelCause", "Exchange", "Fault", "Outbox"]
+
+logger = logging.getLogger("trio_mcp_transport")
 
 LISTEN = "subscriptions/listen"
 
@@ -151,21 +154,39 @@ class Exchange:
     def response(self, value: Any) -> Response:
         """Build the response for what a handler returned.
 
+        A `Response`, such as the answer of another server, keeps everything but its id, and obeys the same rules.
+
         Raises:
             LocalProtocolError: The value cannot be a result of this revision.
             RpcError: The revision demands this error instead.
         """
         message = self.message
         assert type(message) is Request
-        if type(value) is Response:
-            return value
-        return Response(message.id, self.context.envelope.result(message.method, value))
+        if type(value) is not Response:
+            return Response(message.id, self.context.envelope.result(message.method, value))
+        if value.error is not None:
+            response = Response(message.id, error=self._permitted(value.error))
+        else:
+            response = Response(message.id, self.context.envelope.result(message.method, value.result))
+        response.extra = value.extra
+        return response
+
+    def _permitted(self, error: RpcError) -> RpcError:
+        """Return the error that may leave; a reserved code that means nothing is reported (M-ER-05, M-ER-08)."""
+        envelope = self.context.envelope
+        if is_undefined(error.code, modern=envelope.modern):
+            logger.warning(
+                "%s: the error code %d is reserved and undefined; application codes lie outside -32768..-32000",
+                self.message.method,
+                error.code,
+            )
+        return envelope.error(error)
 
     def refuse(self, error: RpcError) -> None:
         """Answer with an error, without waiting; nothing happens for a notification or an answered exchange."""
         message = self.message
         if type(message) is Request and not self.answered:
-            self.outbox.put_urgent(self, Response(message.id, error=self.context.envelope.error(error)), True)
+            self.outbox.put_urgent(self, Response(message.id, error=self._permitted(error)), True)
 
     def settle(self) -> None:
         """Give the peer of a cancelled exchange what its cause grants, then end."""

@@ -20,6 +20,7 @@ __all__ = [
     "MISSING_CLIENT_CAPABILITY",
     "PARSE_ERROR",
     "UNSUPPORTED_REVISION",
+    "is_undefined",
     "may_emit",
 ]
 
@@ -60,4 +61,16 @@ def may_emit(code: int, *, modern: bool) -> bool:
         False for a code of the reserved range that the revision does not define (M-ER-03, M-ER-05, M-ER-06).
         Legacy revisions let every code pass: their peers rely on ``-32002``, ``-32042`` and others (L25-JR-06).
     """
-    return not modern or code not in _RESERVED or code in HTTP_STATUS
+    return not modern or not is_undefined(code, modern=True)
+
+
+def is_undefined(code: int, *, modern: bool) -> bool:
+    """Tell whether an application took a code of the reserved range that means nothing there (M-ER-08).
+
+    Args:
+        code: The JSON-RPC error code.
+        modern: Whether the request is of revision 2026-07-28.
+    """
+    if code not in _RESERVED or code in HTTP_STATUS:
+        return False
+    return modern or code not in (LEGACY_RESOURCE_NOT_FOUND, LEGACY_URL_ELICITATION_REQUIRED)
