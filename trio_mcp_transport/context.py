@@ -16,6 +16,7 @@ import trio
 from .errors import LocalProtocolError
 from .wire.envelope import Envelope
 from .wire.messages import Notification
+from .wire.meta import check_application_meta
 
 if TYPE_CHECKING:
     from .exchange import CancelCause, Exchange
@@ -193,6 +194,8 @@ class MessageContext:
         await exchange.outbox.put(exchange, Notification(method, params), False)
 
     def _modern_may_send(self, method: str, params: Mapping[str, Any]) -> bool:
+        if isinstance(meta := params.get("_meta"), Mapping):
+            check_application_meta(meta)
         if method == "notifications/message":
             return self.envelope.wants_log(params.get("level", ""))
         if method == "notifications/progress" and params.get("progressToken") != self.envelope.progress_token:

@@ -17,7 +17,7 @@ from ..errors import RpcError, UnsupportedRevision
 from ..wire import modern as modern_wire
 from ..wire.codes import HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_REVISION
 from ..wire.envelope import ClientInfo
-from ..wire.meta import CLIENT_CAPABILITIES, CLIENT_INFO, PROGRESS_TOKEN, PROTOCOL_VERSION
+from ..wire.meta import CLIENT_CAPABILITIES, CLIENT_INFO, PROGRESS_TOKEN, PROTOCOL_VERSION, check_application_meta
 from ..wire.revisions import LATEST_MODERN, MODERN
 from .eras import handshake
 
@@ -79,7 +79,15 @@ class ModernTerms:
             self._stamp[CLIENT_INFO] = info.identity()
 
     def prepare(self, params: Any, token: int | str | None) -> Any:
-        """Return params with the envelope, and the progress token where one is wanted."""
+        """Return params with the envelope, and the progress token where one is wanted.
+
+        Raises:
+            LocalProtocolError: The caller used a reserved ``_meta`` key (M-ME-12).  Raw params are not judged: a bridge
+                passes on what a later revision may have defined.
+        """
+        own = params.get("_meta") if isinstance(params, Mapping) else None
+        if isinstance(own, Mapping):
+            check_application_meta(own)
         stamp = self._stamp if token is None else {**self._stamp, PROGRESS_TOKEN: token}
         return modern_wire.stamp_params(params, stamp)
 

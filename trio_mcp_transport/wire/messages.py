@@ -63,7 +63,7 @@ class _Call:
         if self._raw is None:
             if self._frame is not None:
                 raw = _decode_raw(self._frame).params
-                self._raw = None if raw is msgspec.UNSET else raw  # type: ignore[assignment]  # narrowed by identity
+                self._raw = None if raw is msgspec.UNSET else raw
             elif self._params is not None:
                 self._raw = msgspec.Raw(jsontext.encode(self._params))
         return self._raw
@@ -180,7 +180,7 @@ class Response:
         if self._frame is not None:
             raw = _decode_raw(self._frame).result
             if raw is not msgspec.UNSET:
-                return raw  # type: ignore[return-value]  # narrowed by identity
+                return raw
         return self._result if isinstance(self._result, msgspec.Raw) else msgspec.Raw(jsontext.encode(self._result))
 
     def seal(self) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "SUBSCRIPTION_ID",
     "TRACE_KEYS",
     "check_application_key",
+    "check_application_meta",
     "check_extension",
     "is_valid_key",
     "trace_of",
@@ -43,7 +44,22 @@ TRACE_KEYS: Final = ("traceparent", "tracestate", "baggage")
 
 _LABEL = r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _KEY = re.compile(rf"(?:(?P<prefix>{_LABEL}(?:\.{_LABEL})*)/)?(?P<name>(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?)")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACE_IDS = r"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACEPARENT = re.compile(rf"00{_TRACE_IDS}|(?!00|ff)[0-9a-f]{{2}}{_TRACE_IDS}(?:-.*)?")
+_DEFINED: Final = frozenset(
+    {
+        PROTOCOL_VERSION,
+        CLIENT_CAPABILITIES,
+        CLIENT_INFO,
+        LOG_LEVEL,
+        SERVER_INFO,
+        SUBSCRIPTION_ID,
+        PROGRESS_TOKEN,
+        # Of the tasks extension (2025-11-25, basic, "tasks").
+        "io.modelcontextprotocol/related-task",
+        "io.modelcontextprotocol/model-immediate-response",
+    }
+)
 _RESERVED_LABELS = frozenset({"modelcontextprotocol", "mcp"})
 
 
@@ -65,6 +81,17 @@ def check_application_key(key: str) -> None:
     labels = (match["prefix"] or "").split(".")
     if len(labels) > 1 and labels[1] in _RESERVED_LABELS:
         raise LocalProtocolError(f"the prefix of the _meta key {key!r} is reserved for MCP itself")
+
+
+def check_application_meta(meta: Mapping[str, Any]) -> None:
+    """Check every key of a ``_meta`` object that an application built; keys that MCP defines are its to set.
+
+    Raises:
+        LocalProtocolError: As for `check_application_key`.
+    """
+    for key in meta:
+        if key not in _DEFINED:
+            check_application_key(key)
 
 
 def check_extension(identifier: str) -> None:

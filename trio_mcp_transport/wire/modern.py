@@ -58,7 +58,7 @@ class ModernEnvelope(Envelope):
         """Complete a handler's value: ``resultType`` and the server's identity are added where absent (M-JR-07).
 
         Raises:
-            LocalProtocolError: No JSON object; an unknown ``resultType``; an ``input_required`` result without
+            LocalProtocolError: No JSON object; a reserved ``_meta`` key; an unknown ``resultType``; an ``input_required`` result without
                 content or for a method that cannot ask (M-MR-02, M-MR-03).
             RpcError: -32021 when the result asks for input the client never declared (M-MR-04).
         """
@@ -76,6 +76,8 @@ class ModernEnvelope(Envelope):
             raise LocalProtocolError(f"resultType {kind!r} is neither of the core nor of a declared extension")
         elif kind == "input_required":
             mrtr.check(method, _decoded(members), self.client_capabilities)
+        if type(members.get("_meta")) is dict:
+            meta.check_application_meta(members["_meta"])
         if self.server_info is not None:
             _add_meta(members, meta.SERVER_INFO, self.server_info.identity())
         return members
@@ -171,7 +173,7 @@ def _read_optional(envelope: ModernEnvelope, found: dict[str, Any]) -> None:
         if type(token) is not str and type(token) is not int:
             raise RpcError(INVALID_PARAMS, "progressToken is a string or an integer")
         envelope.progress_token = token
-    if not meta.TRACE_KEYS[0] in found and not meta.TRACE_KEYS[2] in found:
+    if meta.TRACE_KEYS[0] not in found and meta.TRACE_KEYS[2] not in found:
         return
     envelope.trace = meta.trace_of(found)
 
