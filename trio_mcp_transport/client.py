@@ -211,6 +211,19 @@ class Client:
         self._timekeeper.forget(call)
         call.abandon()
 
+    def check(self, method: str, response: Response) -> None:
+        """Check a result by the rules of the era.
+
+        Raises:
+            RemoteProtocolError: It is invalid, for example by an unknown ``resultType`` (M-JR-09).
+        """
+        if response.error is not None:
+            return
+        try:
+            self._known().check(response.result)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{method}: {error}") from None
+
     async def _respond(
         self, method: str, params: Any, on_progress: Progress | None, deadlines: Deadlines | None
     ) -> Response:
@@ -236,10 +249,7 @@ class Client:
             response = await self._with_progress(method, params, on_progress, deadlines)
         if response.error is not None:
             raise response.error
-        try:
-            self._known().check(response.result)
-        except RemoteProtocolError as error:
-            raise RemoteProtocolError(f"{method}: {error}") from None
+        self.check(method, response)
         return response
 
     async def _with_progress(

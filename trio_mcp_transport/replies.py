@@ -6,6 +6,7 @@ takes from it, so that a cancelled ``receive`` loses nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ class Replies(trio.abc.ReceiveChannel[Notification | Response]):
     The end without a response is an error, never a quiet end of iteration.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, check: Callable[[str, Response], None]) -> None:
         self._call = call
+        self._check = check
 
     @property
     def request_id(self) -> int | str:
@@ -49,9 +51,13 @@ class Replies(trio.abc.ReceiveChannel[Notification | Response]):
             ConnectionClosed: The connection ended before the response.
             ReceiveBufferFull: This consumer was too slow.
             DeadlineExceeded: A deadline of the call passed.
+            RemoteProtocolError: The result is invalid in this era.
             trio.ClosedResourceError: The exchange was left.
         """
-        return await self._call.receive()
+        message = await self._call.receive()
+        if isinstance(message, Response):
+            self._check(self._call.request.method, message)
+        return message
 
     async def aclose(self) -> None:
         """Leave the exchange; before the response this cancels the request.  A checkpoint."""
@@ -79,7 +85,7 @@ class OpenExchange:
             raise ConnectionClosed("an exchange is entered once")
         method, params, deadlines, overflow = self._arguments
         self._call = await self._client.begin(method, params, deadlines, buffered=True, overflow=overflow)
-        return Replies(self._call)
+        return Replies(self._call, self._client.check)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
