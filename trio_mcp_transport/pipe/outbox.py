@@ -51,6 +51,7 @@ class PipeOutbox:
         self._items: deque[tuple[Any, int, Exchange | None, bool]] = deque()
         self._room = trio.lowlevel.ParkingLot()
         self._writer: trio.lowlevel.Task | None = None
+        self._writing: list[Exchange] = []
         self._closing = False
         self.closed = False
         self.pending_bytes = 0
@@ -130,7 +131,10 @@ class PipeOutbox:
         """Drop what waits and fail whoever waits for room: the connection is gone."""
         self.closed = True
         items, self._items = self._items, deque()
+        torn, self._writing = self._writing, []
         self.pending_bytes = self.urgent_bytes = 0
+        for exchange in torn:
+            self._done(exchange)
         for _, _, exchange, final in items:
             if final and exchange is not None:
                 self._done(exchange)
@@ -151,13 +155,14 @@ class PipeOutbox:
                     return
                 await self._wait()
                 continue
-            batch, exchanges, size = self._collect()
+            batch, self._writing, size = self._collect()
             if batch:
                 await self._link.write(batch)
                 self._metrics.messages_sent += len(batch)
                 self._metrics.bytes_sent += size
-            for exchange in exchanges:
+            for exchange in self._writing:
                 self._done(exchange)
+            self._writing = []
             self.pending_bytes -= size
             self.urgent_bytes = min(self.urgent_bytes, self.pending_bytes)
             if self._room:
