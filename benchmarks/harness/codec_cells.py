@@ -16,9 +16,6 @@ from .contenders import environment
 from .record import ROOT, Line, Provenance, Repeat, summarise
 
 SCRIPT = ROOT / "benchmarks" / "codec.py"
-# glibc raises its threshold to the largest block freed, up to 32 MiB: from the second repeat on a 16 MiB frame reuses
-# warm pages, and a 32 MiB frame faults in new ones. That jump is no property of a codec; a fixed threshold makes both pay.
-FIXED_THRESHOLD = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 TIME_LIMIT = 180.0  # seconds; a quadratic codec takes minutes, and that is an answer
 
 
@@ -82,7 +79,7 @@ def run_codec_script(quick: bool, placement: Placement) -> tuple[list[Timing], s
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIME_LIMIT,
-            env=environment() | FIXED_THRESHOLD,
+            env=environment(),
             cwd=ROOT,
             preexec_fn=placement.pin_subject,
             check=False,
