@@ -133,8 +133,8 @@ class PipeOutbox:
         items, self._items = self._items, deque()
         torn, self._writing = self._writing, []
         self.pending_bytes = self.urgent_bytes = 0
-        for exchange in torn:
-            self._done(exchange)
+        for unsent in torn:
+            self._done(unsent)
         for _, _, exchange, final in items:
             if final and exchange is not None:
                 self._done(exchange)

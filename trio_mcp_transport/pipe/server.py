@@ -5,6 +5,8 @@ Must never open or accept anything: it is given one connection and serves it to 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
 from ..abc import FrameCodec, MessageLink
@@ -25,6 +27,13 @@ SERVER_MESSAGE_SIZE = 16 * MIB
 
 CHECKPOINT_EVERY = 64
 """Messages after which a reader lets other tasks run, however much of the chunk is left."""
+
+GivenUp = Callable[[], Awaitable[TransportError | None]]
+"""Waits until a draining connection need not go on: returns why the peer is gone, or None for a second stop."""
+
+
+async def _never_given_up() -> TransportError | None:
+    await trio.sleep_forever()
 
 
 async def serve_stream(
@@ -55,7 +64,14 @@ async def serve_stream(
     await serve_link(exchanges, link, info, metrics or TransportMetrics())
 
 
-async def serve_link(exchanges: Intake, link: MessageLink, info: ConnectionInfo, metrics: TransportMetrics) -> None:
+async def serve_link(
+    exchanges: Intake,
+    link: MessageLink,
+    info: ConnectionInfo,
+    metrics: TransportMetrics,
+    *,
+    given_up: GivenUp = _never_given_up,
+) -> None:
     """Serve one connection over a channel of messages; as `serve_stream` otherwise.
 
     Args:
@@ -63,10 +79,11 @@ async def serve_link(exchanges: Intake, link: MessageLink, info: ConnectionInfo,
         link: The channel; closed at the end.
         info: What the connection's messages share.
         metrics: Counters to add to.
+        given_up: Called once when the connection begins to drain; when it returns, the connection ends at once.
     """
     limits = exchanges.limits
     end = PipeEnd(exchanges, link, info, metrics, limits.message_size(SERVER_MESSAGE_SIZE))
-    connection = _ServedConnection(end)
+    connection = _ServedConnection(end, given_up)
     metrics.connected(end.load)
     try:
         await connection.run()
@@ -78,8 +95,9 @@ async def serve_link(exchanges: Intake, link: MessageLink, info: ConnectionInfo,
 class _ServedConnection:
     """The tasks of one connection and the order of its end."""
 
-    def __init__(self, end: PipeEnd) -> None:
+    def __init__(self, end: PipeEnd, given_up: GivenUp) -> None:
         self._end = end
+        self._given_up = given_up
         self._intake = end.intake
         self._failure: TransportError | None = None
         self._drained = False
@@ -94,12 +112,19 @@ class _ServedConnection:
                 except ConnectionFailed as error:
                     self._fail(error)
                     nursery.cancel_scope.cancel()
+            nursery.start_soon(self._watch_drain, nursery.cancel_scope)
             await self._drain()
             nursery.cancel_scope.cancel()
 
     async def _watch_shutdown(self, reading: trio.CancelScope) -> None:
         await self._intake.shutdown.wait()
         reading.cancel()
+
+    async def _watch_drain(self, connection: trio.CancelScope) -> None:
+        failure = await self._given_up()
+        if failure is not None:
+            self._fail(failure)
+        connection.cancel()
 
     async def _write(self, connection: trio.CancelScope) -> None:
         try:

@@ -5,6 +5,7 @@ Must never leave descriptor 0 or 1, their flags, a child or a helper of a child 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,7 +14,7 @@ import trio
 from ..abc import ClientTransport, FrameCodec, ServerTransport
 from ..connect import ClientConnection, ClientSetup
 from ..context import ConnectionInfo, Peer
-from ..errors import ConnectionClosed, LocalProtocolError, TransportError
+from ..errors import ConnectionClosed, ConnectionFailed, LocalProtocolError, TransportError
 from ..intake import Intake
 from ..metrics import TransportMetrics, TransportStatistics
 from ..pipe.client import CLIENT_MESSAGE_SIZE, PipeConnection
@@ -22,6 +23,7 @@ from ..pipe.framed import FramedLink
 from ..pipe.server import SERVER_MESSAGE_SIZE, serve_link
 from ..wire.newline import NewlineCodec
 from .child import GRACE, Child
+from .hangup import wait_hangup
 from .restart import RestartPolicy
 from .spawn import spawn
 from .stderr_policy import StderrPolicy
@@ -65,11 +67,31 @@ class StdioServerTransport(ServerTransport):
             link = FramedLink(guard.pair, self._codec(limits.message_size(SERVER_MESSAGE_SIZE)), limits)
             info = ConnectionInfo(transport="stdio", connection_id=connection_id("stdio"))
             task_status.started(("stdio:",))
-            await serve_link(exchanges, link, info, self._metrics)
+            given_up = functools.partial(_wait_given_up, guard, exchanges.shutdown)
+            await serve_link(exchanges, link, info, self._metrics, given_up=given_up)
 
     def statistics(self) -> TransportStatistics:
         """Return a snapshot of the counters."""
         return self._metrics.snapshot()
+
+
+async def _wait_given_up(guard: StdioGuard, shutdown: trio.Event) -> TransportError | None:
+    """Wait until the answers have no reader, or a request to stop follows the end of input."""
+    failure: TransportError | None = None
+    async with trio.open_nursery() as nursery:
+        if not shutdown.is_set():
+            nursery.start_soon(_cancel_at, shutdown, nursery.cancel_scope)
+        fd = guard.send_stream.fileno()
+        if fd != -1:  # Otherwise there was nothing to answer, and the end is here.
+            await wait_hangup(fd)
+            failure = ConnectionFailed("nobody reads standard output any more")
+            nursery.cancel_scope.cancel()
+    return failure
+
+
+async def _cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 class StdioClientTransport(ClientTransport):
