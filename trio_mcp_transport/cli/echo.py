@@ -6,7 +6,6 @@ Must never print anything to standard output on stdio, where it is the wire.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ..errors import TransportError
 from ..limits import Limits
@@ -14,10 +13,9 @@ from ..service import run
 from ..transports.eras import EraPolicy
 from ..transports.stdio import StdioServerTransport
 from .echo_server import ECHO_INFO, Echo
+from .terminal import SUCCESS, TRANSPORT_FAILURE, complain
 
 __all__ = ["run_echo"]
-
-TRANSPORT_FAILURE = 3
 
 
 def run_echo(options: argparse.Namespace) -> int:
@@ -32,6 +30,6 @@ def run_echo(options: argparse.Namespace) -> int:
             eras=EraPolicy(plain=not options.strict),
         )
     except TransportError as error:
-        print(f"trio-mcp: {error}", file=sys.stderr)
+        complain(error)
         return TRANSPORT_FAILURE
-    return 0
+    return SUCCESS

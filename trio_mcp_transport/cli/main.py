@@ -6,12 +6,13 @@ Must never do work itself: each subcommand lives in a module of its own, importe
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
-__all__ = ["main"]
+from .terminal import INTERRUPTED
 
-USAGE_ERROR = 2
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,10 +22,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; None for this process's.
 
     Returns:
-        0 for success, 1 for an error answer or a failed row, 2 for wrong usage, 3 for a transport failure.
+        0 for success, 1 for an error answer or a failed row, 3 for a transport failure, 130 when interrupted.
+
+    Raises:
+        SystemExit: With 2 for wrong usage, with 0 after ``--help``.
     """
     own, command = _split(list(sys.argv[1:] if arguments is None else arguments))
-    options = _parser().parse_args(own)
+    parser = _parser()
+    options = parser.parse_args(own)
+    if command is not None and options.command != "call":
+        parser.error(f"{options.command} takes no command behind --")
+    code = INTERRUPTED
+    # Also out of a group: Trio adds an interrupt to what a nursery is collecting.
+    try:
+        code = _run(options, command)
+    except* KeyboardInterrupt:
+        pass
+    return code
+
+
+def _run(options: argparse.Namespace, command: list[str] | None) -> int:
     if options.command == "echo":
         from .echo import run_echo
 
@@ -74,20 +91,31 @@ def _add_call(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     call.add_argument("method", metavar="METHOD")
     call.add_argument("params", metavar="JSON", nargs="?", help="params as a JSON object")
-    call.add_argument("--to", metavar="ADDRESS", help="such as stdio: with a command behind --")
-    call.add_argument("--era", choices=["auto", "modern", "legacy"], default="auto")
-    call.add_argument("--deadline", type=_positive_float, default=30.0, metavar="SECONDS")
+    call.add_argument("--to", metavar="ADDRESS", help="where a running server is")
+    call.add_argument(
+        "--era", choices=["auto", "modern", "legacy"], default="auto", help="default: found out by asking"
+    )
+    call.add_argument(
+        "--deadline", type=_seconds, default=30.0, metavar="SECONDS", help="for everything, connecting included (30)"
+    )
+    call.set_defaults(parser=call)
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer of at least 1")
     return value
 
 
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
     return value
