@@ -1,0 +1,112 @@
+"""Every example runs as a process of its own and writes exactly what it should, with every warning an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from tests.package_tree import ROOT
+
+EXAMPLES = ROOT / "examples"
+PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+def run(name: str, *messages: dict[str, Any]) -> tuple[int, str, str]:
+    """Run an example, give it messages and then the end of input; return its exit status, output and errors."""
+    done = subprocess.run(
+        [*PYTHON, str(EXAMPLES / name)],
+        input="".join(json.dumps(message) + "\n" for message in messages),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def modern(id_: int, method: str, **params: Any) -> dict[str, Any]:
+    """Return a request of the modern era."""
+    return {"jsonrpc": "2.0", "id": id_, "method": method, "params": {**params, "_meta": ENVELOPE}}
+
+
+def initialize(id_: int) -> dict[str, Any]:
+    """Return the request that begins a legacy session."""
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    return {"jsonrpc": "2.0", "id": id_, "method": "initialize", "params": params}
+
+
+def stamp(name: str) -> dict[str, Any]:
+    """Return what the library adds to a modern result."""
+    identity = {"io.modelcontextprotocol/serverInfo": {"name": name, "version": "1.0"}}
+    return {"resultType": "complete", "_meta": identity}
+
+
+def answers(output: str) -> list[dict[str, Any]]:
+    """Return the messages of an output, in the order of their ids."""
+    return sorted((json.loads(line) for line in output.splitlines()), key=lambda message: message["id"])
+
+
+def test_every_example_has_a_test() -> None:
+    told = {"client_timeout.py", "echo_stdio.py", "embed_in_app.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == told
+
+
+def test_echo_stdio() -> None:
+    status, output, errors = run("echo_stdio.py", modern(1, "echo", text="hé"), modern(2, "other"))
+    assert (status, errors) == (0, "")
+    assert answers(output) == [
+        {"jsonrpc": "2.0", "id": 1, "result": {"text": "hé", **stamp("echo")}},
+        {"jsonrpc": "2.0", "id": 2, "error": {"code": -32601, "message": "no such method: other"}},
+    ]
+
+
+def test_echo_stdio_in_the_legacy_era() -> None:
+    initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    request = {"jsonrpc": "2.0", "id": 2, "method": "echo", "params": {"text": "x"}}
+    status, output, errors = run("echo_stdio.py", initialize(1), initialized, request)
+    assert (status, errors) == (0, "")
+    result = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "serverInfo": {"name": "echo", "version": "1.0"},
+    }
+    assert answers(output) == [
+        {"jsonrpc": "2.0", "id": 1, "result": result},
+        {"jsonrpc": "2.0", "id": 2, "result": {"text": "x"}},
+    ]
+
+
+def test_embed_in_app_answers_and_ends_with_its_input() -> None:
+    request = modern(1, "tools/call", name="count", arguments={"at_least": 3})
+    status, output, errors = run("embed_in_app.py", request)
+    assert (status, errors) == (0, "the input ended, and so did the counting\n")
+    content = [{"type": "text", "text": "counted to at least 3"}]
+    assert answers(output) == [{"jsonrpc": "2.0", "id": 1, "result": {"content": content, **stamp("counter")}}]
+
+
+def test_embed_in_app_lists_its_tool() -> None:
+    status, output, _ = run("embed_in_app.py", modern(1, "tools/list"))
+    assert status == 0
+    assert [tool["name"] for tool in answers(output)[0]["result"]["tools"]] == ["count"]
+
+
+def test_embed_in_app_without_input_writes_nothing() -> None:
+    assert run("embed_in_app.py") == (0, "", "the input ended, and so did the counting\n")
+
+
+def test_client_timeout() -> None:
+    assert run("client_timeout.py") == (
+        0,
+        "answered: counted to at least 3\n"
+        "the caller's deadline fired\n"
+        "the client's 'total' deadline fired: tools/call: the total deadline of 0.2 s has passed\n"
+        "the client's 'idle' deadline fired: tools/call: the idle deadline of 0.2 s has passed\n"
+        "still connected: counted to at least 5\n",
+        "",
+    )
