@@ -6,6 +6,7 @@ and ends with the nursery it was started in.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -43,9 +44,9 @@ class Stall:
 
     Attributes:
         handler: Qualified name of the handler function that is running, or None when no handler is.
-        function: Qualified name of the outermost function of the program in the stalled task: the handler if there is
-            one, else the function the task was started with.
-        location: ``file:line`` where that function stands now.
+        function: Qualified name of the innermost coroutine function in it, which is the one that should have awaited;
+            the handler itself where that is a plain function.
+        location: ``file:line`` where ``function`` stands now.
         seconds: How long the loop has not run, at least.
         stack: The innermost frames of the loop's thread, oldest first, as a traceback prints them.
     """
@@ -59,11 +60,13 @@ class Stall:
 
 def log_stall(stall: Stall) -> None:
     """Log a warning that names the guilty function and shows where it stands."""
-    what = f"the handler {stall.handler}" if stall.handler is not None else stall.function
+    what = stall.function if stall.handler is None else f"the handler {stall.handler}"
+    where = f" in {stall.function}" if stall.handler not in (None, stall.function) else ""
     logger.warning(
-        "the event loop has not run for %.2f s: %s blocks it at %s; mark it with @blocking or await instead\n%s",
+        "the event loop has not run for %.2f s: %s blocks it%s at %s; mark it with @blocking or await instead\n%s",
         stall.seconds,
         what,
+        where,
         stall.location,
         "".join(stall.stack).rstrip(),
     )
@@ -150,12 +153,13 @@ def _describe(frame: FrameType, seconds: float) -> Stall:
         outer = outer.f_back
     inward.reverse()
     doors = [number for number, one in enumerate(inward) if one.f_code in _DOORS]
+    # A door that has called nothing yet is no handler's fault.
     called = inward[doors[-1] + 1 :] if doors else []
-    guilty = _first_of_the_user(called) if called else _first_of_the_user(_task(inward))
-    name = guilty.f_code.co_qualname
+    frames = _of_the_user(called or _task(inward))
+    guilty = next((one for one in reversed(frames) if one.f_code.co_flags & inspect.CO_COROUTINE), frames[0])
     return Stall(
-        handler=name if called else None,
-        function=name,
+        handler=frames[0].f_code.co_qualname if called else None,
+        function=guilty.f_code.co_qualname,
         location=f"{guilty.f_code.co_filename}:{guilty.f_lineno}",
         seconds=seconds,
         stack=tuple(traceback.format_list(traceback.extract_stack(frame)[-STACK_LINES:])),
@@ -168,9 +172,19 @@ def _task(inward: list[FrameType]) -> list[FrameType]:
     return inward[loops[-1] + 1 :] or inward[-1:] if loops else inward[-1:]
 
 
-def _first_of_the_user(frames: list[FrameType]) -> FrameType:
-    """Return the outermost frame that is neither this package's nor Trio's; the outermost if all are."""
+def _of_the_user(frames: list[FrameType]) -> list[FrameType]:
+    """Return what the program itself runs innermost: its frames after the last call out of this package or Trio.
+
+    A router of the program that hands a message on through `Handlers` is not to blame for what it called.
+    """
+    run: list[FrameType] = []
+    foreign = True
     for frame in frames:
-        if not str(frame.f_globals.get("__name__", "")).startswith(_NOT_THE_USERS):
-            return frame
-    return frames[0]
+        if str(frame.f_globals.get("__name__", "")).startswith(_NOT_THE_USERS):
+            foreign = True
+            continue
+        if foreign:
+            run = []
+            foreign = False
+        run.append(frame)
+    return run or frames
