@@ -111,7 +111,7 @@ def trace_of(meta: Mapping[str, Any]) -> dict[str, str]:
     Source: W3C Trace Context section 3.2 and W3C Baggage section 3.
     """
     trace = {key: meta[key] for key in TRACE_KEYS if isinstance(meta.get(key), str)}
-    if "traceparent" in trace and _TRACEPARENT.fullmatch(trace["traceparent"]) is None:
-        del trace["traceparent"]
+    if _TRACEPARENT.fullmatch(trace.get("traceparent", "")) is None:
+        trace.pop("traceparent", None)
         trace.pop("tracestate", None)
     return trace
