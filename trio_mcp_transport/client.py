@@ -47,6 +47,7 @@ class Client:
         self.deadlines = deadlines
         self._timekeeper = timekeeper
         self._connection: ClientConnection | None = None
+        self._replaceable = False
         self._terms: Terms | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._closing = trio.Event()
@@ -268,10 +269,16 @@ class Client:
     # What `run_client` does to it.
 
     def connected(
-        self, connection: ClientConnection, terms: Terms, renegotiate: Callable[[RpcError], Terms | None]
+        self,
+        connection: ClientConnection,
+        terms: Terms,
+        renegotiate: Callable[[RpcError], Terms | None],
+        *,
+        replaceable: bool = False,
     ) -> None:
-        """Take a connection into use."""
+        """Take a connection into use; a replaceable one is followed by another when it fails."""
         self._connection, self._terms, self._renegotiate = connection, terms, renegotiate
+        self._replaceable = replaceable
         self._changed.unpark_all()
 
     def disconnected(self) -> None:
@@ -291,7 +298,8 @@ class Client:
         return self._closing
 
     async def _connected(self) -> ClientConnection:
-        while self._connection is None:
+        # A failed connection still winds up for a while: a caller that tries again at once waits for the next one.
+        while self._connection is None or (self._replaceable and self._connection.failure is not None):
             if self._failure is not None:
                 await trio.lowlevel.checkpoint()
                 raise self._failure.twin()

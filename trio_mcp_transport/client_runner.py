@@ -163,7 +163,8 @@ class ClientRunner:
                 notify=lambda method: connection.notify(Notification(method)),
             )
             self._terms = await negotiator.negotiate()
-            self._client.connected(connection, self._terms, partial(_other_terms, negotiator))
+            other_terms = partial(_other_terms, negotiator)
+            self._client.connected(connection, self._terms, other_terms, replaceable=self._restart is not None)
             return connection
         raise DeadlineExceeded("connect", limit or 0.0, self._transport.address)
 
