@@ -21,6 +21,11 @@ class WireRecord:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def folder(self) -> Path:
+        """The folder the record is in."""
+        return self._path.parent
+
     def command(self, server: Sequence[str]) -> list[str]:
         """Return the command that starts a server with the tap in front of it."""
         # Isolated and without site packages, which it does not need: it is to start fast.
