@@ -191,7 +191,9 @@ BODIES = [
 
 @pytest.mark.requirement("M-JR-19")
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:16]))
-@pytest.mark.parametrize("shape", [b'"id":1,"method":"m","params":%s', b'"method":"m","params":%s', b'"id":1,"result":%s'])
+@pytest.mark.parametrize(
+    "shape", [b'"id":1,"method":"m","params":%s', b'"method":"m","params":%s', b'"id":1,"result":%s']
+)
 def test_a_bad_body_is_refused_though_nobody_looks_at_it(body: bytes, shape: bytes) -> None:
     frame = b'{"jsonrpc":"2.0",%s}' % (shape % body)
     assert refusal(frame).rpc_code == PARSE_ERROR
@@ -221,7 +223,9 @@ def test_any_json_value_is_a_message_a_batch_or_refused(value: Any) -> None:
 
 @given(st.lists(st.sampled_from(["jsonrpc", "id", "method", "params", "result", "error"]), unique=True), st.data())
 def test_any_mix_of_members_has_one_reading(names: list[str], data: st.DataObject) -> None:
-    value = {name: data.draw(st.sampled_from(["2.0", 1, None, {}, {"code": 1, "message": ""}, [], 1.5])) for name in names}
+    value = {
+        name: data.draw(st.sampled_from(["2.0", 1, None, {}, {"code": 1, "message": ""}, [], 1.5])) for name in names
+    }
     value["jsonrpc"] = "2.0"
     try:
         kind = type(decode(json.dumps(value).encode()))
