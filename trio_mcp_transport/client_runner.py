@@ -19,7 +19,7 @@ from .client import Client
 from .client_attempt import Attempt, ask
 from .connect import ClientConnection, ClientSetup
 from .deadlines import DeadlineExceeded, Deadlines
-from .dispatcher import Dispatcher, contain
+from .dispatcher import Dispatcher
 from .era import InboundEra, Port
 from .errors import ConnectionClosed, ConnectionFailed, RpcError, TransportError
 from .exchange import Exchange
@@ -59,8 +59,17 @@ class ClientRunner:
         self._negotiator = negotiator
         self._timekeeper = Timekeeper()
         self._client = Client(limits, deadlines, self._timekeeper)
-        send, self._exchanges = trio.open_memory_channel[Exchange](math.inf)
-        intake = Intake(send, handler, self._new_era, contain, limits=limits, drain=0.0, shutdown=self._client.closing)
+        send, receive = trio.open_memory_channel[Exchange](math.inf)
+        self._dispatcher = Dispatcher(handler, receive)
+        intake = Intake(
+            send,
+            handler,
+            self._new_era,
+            self._dispatcher,
+            limits=limits,
+            drain=0.0,
+            shutdown=self._client.closing,
+        )
         self._setup = ClientSetup(intake=intake, limits=limits, deadlines=deadlines)
         self._restart: RestartPolicy | None = getattr(transport, "restart", None)
         self._restarts: list[float] = []
@@ -81,7 +90,7 @@ class ClientRunner:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._timekeeper.run)
-                nursery.start_soon(Dispatcher(self._handler, self._exchanges).run)
+                nursery.start_soon(self._dispatcher.run)
                 await self._keep_connected(task_status)
                 nursery.cancel_scope.cancel()
         finally:

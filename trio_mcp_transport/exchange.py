@@ -62,8 +62,10 @@ class Outbox(Protocol):
     A custom transport implements these four methods, or uses `pipe.serve_stream`, which does.
     """
 
-    def put_nowait(self, exchange: Exchange, message: Message, final: bool) -> bool:
+    def put_nowait(self, exchange: Exchange, message: Message, final: bool, *, last: bool = False) -> bool:
         """Put a message if there is room; return whether it was taken.
+
+        ``last`` says that nothing follows in this step of the caller, so that it may be written at once.
 
         Raises:
             LocalProtocolError: The message cannot be written.

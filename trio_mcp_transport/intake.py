@@ -6,7 +6,9 @@ Must never start a handler for a message; the dispatcher at the other end is the
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import trio
 
@@ -22,7 +24,21 @@ __all__ = ["Intake"]
 logger = logging.getLogger("trio_mcp_transport")
 
 BACKLOG = 64
-"""Exchanges in the channel above which a sender passes a checkpoint, which lets the dispatcher take them all."""
+"""Exchanges nobody has taken above which a sender passes a checkpoint, which lets the workers take them."""
+
+
+class Target(Protocol):
+    """What an intake needs of the dispatcher at the other end of the channel."""
+
+    ready: deque[Exchange]
+
+    def offer(self, exchange: Exchange) -> bool:
+        """Take an exchange past the channel if a worker can serve it at once."""
+        ...
+
+    async def contain(self, hook: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run a hook of the handler; what it raises is logged and goes no further."""
+        ...
 
 
 class Intake:
@@ -43,7 +59,7 @@ class Intake:
         channel: trio.MemorySendChannel[Exchange],
         handler: MessageHandler,
         new_era: Callable[[Port], InboundEra],
-        contain: Callable[..., Awaitable[None]],
+        dispatcher: Target,
         *,
         limits: Limits,
         drain: float,
@@ -51,7 +67,7 @@ class Intake:
     ) -> None:
         self._channel = channel
         self._handler = handler
-        self._contain = contain
+        self._dispatcher = dispatcher
         self.new_era = new_era
         self.limits = limits
         self.drain = drain
@@ -60,8 +76,9 @@ class Intake:
         self.wants_errors = kind.handle_error is not MessageHandler.handle_error
 
     def send_nowait(self, exchange: Exchange) -> None:
-        """Hand over an admitted exchange."""
-        self._channel.send_nowait(exchange)
+        """Hand over an admitted exchange: to a parked worker, or through the channel."""
+        if not self._dispatcher.offer(exchange):
+            self._channel.send_nowait(exchange)
 
     async def send(self, exchange: Exchange) -> None:
         """Hand over an exchange; a checkpoint.  Cancelled, the exchange was not handed over."""
@@ -72,14 +89,14 @@ class Intake:
     @property
     def crowded(self) -> bool:
         """Whether the sender should pass a checkpoint before it hands over more."""
-        return self._channel.statistics().current_buffer_used > BACKLOG
+        return len(self._dispatcher.ready) > BACKLOG
 
     async def report_error(self, error: TransportError, context: MessageContext) -> None:
         """Run the handler's ``handle_error``; what it raises is logged and contained.  A checkpoint if it is one."""
         logger.debug("%s %s: %s", context.transport, context.connection_id, error)
         if self.wants_errors:
-            await self._contain(self._handler.handle_error, error, context)
+            await self._dispatcher.contain(self._handler.handle_error, error, context)
 
     async def report_close(self, context: MessageContext) -> None:
         """Run the handler's ``handle_close``; what it raises is logged and contained."""
-        await self._contain(self._handler.handle_close, context)
+        await self._dispatcher.contain(self._handler.handle_close, context)

@@ -15,7 +15,7 @@ import trio
 
 from .abc import MessageHandler, ServerTransport
 from .context import MessageContext
-from .dispatcher import Dispatcher, contain
+from .dispatcher import Dispatcher
 from .era import InboundEra, Port
 from .errors import ConfigError, TransportError
 from .exchange import LISTEN, Exchange
@@ -76,10 +76,13 @@ async def serve(
 
     send, receive = trio.open_memory_channel[Exchange](math.inf)
     shutdown = trio.Event() if shutdown is None else shutdown
-    intake = Intake(send, handler, new_era, contain, limits=limits or Limits(), drain=drain, shutdown=shutdown)
+    dispatcher = Dispatcher(handler, receive)
+    intake = Intake(
+        send, handler, new_era, dispatcher, limits=limits or Limits(), drain=drain, shutdown=shutdown
+    )
     failure: TransportError | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Dispatcher(handler, receive).run)
+        nursery.start_soon(dispatcher.run)
         # Closing the channel ends the dispatcher once every exchange has ended; the transport must not close it.
         with send:
             failure = await run_contained(partial(transport.run, intake, task_status=task_status))

@@ -57,6 +57,7 @@ class FramedLink:
         self._max_outgoing = limits.max_outgoing_size
         self._write_deadline = write_deadline
         self._owns_stream = owns_stream
+        self._send_nowait = getattr(stream, "send_nowait", None)
 
     async def fill(self) -> bool:
         """Read one chunk into the codec; False at the end of the stream.
@@ -117,6 +118,26 @@ class FramedLink:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionFailed(f"writing failed: {error.__cause__ or error}") from error
 
+    def write_nowait(self, items: Sequence[Any]) -> list[Any]:
+        """Write what the stream takes without waiting; return what is left, in order, its first item already begun.
+
+        A broken stream takes nothing here: the write that waits then tells.
+        """
+        send_nowait = self._send_nowait
+        if send_nowait is None:
+            return list(items)
+        left = _joined(items)
+        while left:
+            try:
+                sent = send_nowait(left[0])
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return left
+            if sent < len(left[0]):
+                left[0] = memoryview(left[0])[sent:]
+                return left
+            del left[0]
+        return left
+
     async def _send(self, data: bytes) -> None:
         deadline = self._write_deadline
         if deadline is None:
@@ -147,10 +168,10 @@ class FramedLink:
             await trio.lowlevel.checkpoint()
 
 
-def _joined(items: Sequence[bytes]) -> list[bytes]:
+def _joined(items: Sequence[Any]) -> list[Any]:
     if len(items) == 1:
         return list(items)
-    writes: list[bytes] = []
+    writes: list[Any] = []
     small: list[bytes] = []
     for item in items:
         if len(item) <= JOIN_BELOW:

@@ -223,6 +223,15 @@ class FdSendStream(trio.abc.SendStream):
         finally:
             self._busy = False
 
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Write what fits at once and return its size in bytes; 0 while another task is sending.  Never waits.
+
+        Raises:
+            trio.BrokenResourceError: The reader is gone or the system call failed.
+            trio.ClosedResourceError: The stream is closed.
+        """
+        return 0 if self._busy else self._write(data)
+
     async def _send_rest(self, data: bytes | bytearray | memoryview, sent: int) -> None:
         waited = False
         with memoryview(data) as whole, whole.cast("B") as view:
@@ -311,6 +320,10 @@ class FdPair(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of ``data``; see `FdSendStream.send_all`."""
         await self.send_stream.send_all(data)
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Write what fits at once, as `FdSendStream.send_nowait`."""
+        return self.send_stream.send_nowait(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a byte can be written; see `FdSendStream.wait_send_all_might_not_block`."""
