@@ -48,7 +48,8 @@ async def serve(
     """Serve a transport with a handler until its input ends or ``shutdown`` is set.
 
     Reports the addresses it serves with ``task_status.started``.  A checkpoint.  Cancelled, it ends now: handlers are
-    cancelled and nobody is answered.  Installs no signal handler.
+    cancelled and nobody is answered.  Installs no signal handler.  A handler that blocks the event loop stops all of
+    this; `watchdog.watch_stalls`, started beside it in the same nursery, logs which one.
 
     Args:
         handler: Gets every message the library does not answer itself.
