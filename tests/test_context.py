@@ -165,9 +165,11 @@ async def test_cancel_cause_tells_why() -> None:
         assert context.cancel_cause is CancelCause.SERVICE, "cancelled from around the exchange"
         context.exchange.cancel(CancelCause.DRAIN)
         assert context.cancel_cause is CancelCause.DRAIN
+        await trio.lowlevel.checkpoint()
     ended, _ = context_of(modern_envelope())
     assert ended.exchange is not None
     ended.exchange.end()
     with trio.CancelScope() as scope:
         scope.cancel()
         assert ended.cancel_cause is None
+        await trio.lowlevel.checkpoint()

@@ -37,7 +37,16 @@ def test_application_codes_are_free(code: int) -> None:
     assert not codes.is_undefined(code, modern=True)
 
 
-@pytest.mark.parametrize(("code", "modern", "legacy"), [(-32002, True, False), (-32042, True, False), (-32000, True, True), (-32768, True, True), (-32603, False, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "modern", "legacy"),
+    [
+        (-32002, True, False),
+        (-32042, True, False),
+        (-32000, True, True),
+        (-32768, True, True),
+        (-32603, False, False),
+    ],
+)
 def test_a_reserved_code_is_undefined_by_era(code: int, modern: bool, legacy: bool) -> None:
     assert codes.is_undefined(code, modern=True) is modern
     assert codes.is_undefined(code, modern=False) is legacy
