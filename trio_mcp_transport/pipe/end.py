@@ -117,7 +117,7 @@ class PipeEnd:
         return MessageContext(self.info, Envelope(), self.received_at)
 
     def _take_request(self, request: Request) -> None:
-        if request.id in self.exchanges:
+        if self.exchanges.find(request.id) is not None:
             error = RpcError(INVALID_REQUEST, f"the id {request.id!r} belongs to a request that is still running")
             self._answer(request, Response(request.id, error=error))
             return
@@ -219,18 +219,20 @@ class PipeEnd:
         request = exchange.message
         if type(request) is Request:
             self.exchanges.answered(request.id, exchange)
-            if type(message) is Response:
+            if request.method == "initialize" and type(message) is Response:
                 self.era.answered(request, message)
 
     def _on_done(self, exchange: Exchange) -> None:
         if exchange not in self.exchanges.open:
             return
         self.exchanges.open.discard(exchange)
-        request = exchange.message
-        if type(request) is Request:
-            self.exchanges.answered(request.id, exchange)
+        if not exchange.answered:
+            request = exchange.message
+            if type(request) is Request:
+                self.exchanges.answered(request.id, exchange)
         self.admission.release(exchange)
-        self._note_change()
+        if self._changed:
+            self._changed.unpark_all()
 
     def cancel_exchanges(self, cause: CancelCause, *, listens_only: bool = False) -> None:
         """Cancel what has not ended, queued exchanges included; those get what the cause grants at once."""
@@ -241,6 +243,14 @@ class PipeEnd:
         for exchange in list(self.exchanges.open):
             if exchange.is_listen or not listens_only:
                 exchange.cancel(cause)
+
+    def cancel_requests(self, cause: CancelCause) -> None:
+        """Cancel requests that have not ended, queued ones included; notifications, which nobody waits for, go on."""
+        for exchange in list(self.exchanges.open):
+            if exchange.is_request:
+                exchange.cancel(cause)
+                if self.admission.withdraw(exchange):
+                    exchange.end()
 
     # Outbound calls: the client's, and a legacy server's.
 

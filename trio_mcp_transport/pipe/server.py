@@ -29,7 +29,7 @@ CHECKPOINT_EVERY = 64
 """Messages after which a reader lets other tasks run, however much of the chunk is left."""
 
 GivenUp = Callable[[], Awaitable[TransportError | None]]
-"""Waits until a draining connection need not go on: returns why the peer is gone, or None for a second stop."""
+"""Waits until draining is in vain: returns why nobody waits for answers any more, or None for a second stop."""
 
 
 async def _never_given_up() -> TransportError | None:
@@ -79,7 +79,8 @@ async def serve_link(
         link: The channel; closed at the end.
         info: What the connection's messages share.
         metrics: Counters to add to.
-        given_up: Called once when the connection begins to drain; when it returns, the connection ends at once.
+        given_up: Called once when the connection begins to drain.  When it returns an error, requests are cancelled and
+            notifications may go on; when it returns None, the connection ends at once.
     """
     limits = exchanges.limits
     end = PipeEnd(exchanges, link, info, metrics, limits.message_size(SERVER_MESSAGE_SIZE))
@@ -122,9 +123,11 @@ class _ServedConnection:
 
     async def _watch_drain(self, connection: trio.CancelScope) -> None:
         failure = await self._given_up()
-        if failure is not None:
+        if failure is None:
+            connection.cancel()
+        else:
             self._fail(failure)
-        connection.cancel()
+            self._end.cancel_requests(CancelCause.CLOSED)
 
     async def _write(self, connection: trio.CancelScope) -> None:
         try:
@@ -152,13 +155,14 @@ class _ServedConnection:
         """Take every message of the chunk; False when the stream is broken and no later byte can be trusted."""
         end = self._end
         next_message = end.link.next_message
+        outbox, admission = end.outbox, end.admission
         taken = 0
         while True:
             try:
                 message = next_message()
                 if isinstance(message, Signal):
+                    end.metrics.messages_received += taken % CHECKPOINT_EVERY
                     return message is Signal.NEED_DATA
-                end.metrics.messages_received += 1
                 end.take(message)
             except (FrameTooLarge, MessageError) as error:
                 end.unreadable(error)
@@ -168,10 +172,12 @@ class _ServedConnection:
                 end.unreadable(error)
                 return False
             taken += 1
-            if end.admission.full or end.outbox.over:
-                await self._wait_for_room()
-            elif taken % CHECKPOINT_EVERY == 0 or self._intake.crowded:
+            if taken % CHECKPOINT_EVERY == 0:
+                end.metrics.messages_received += CHECKPOINT_EVERY
                 await trio.lowlevel.checkpoint()
+            # The two cheap looks first: an empty queue and an empty outbox are the rule.
+            if (admission.queue and admission.full) or (outbox.pending_bytes and outbox.over):
+                await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
         """Put the pressure on the peer; but with calls to it pending its answers and cancels must be read."""

@@ -15,7 +15,7 @@ import trio
 from ..abc import ClientTransport, MessageLink, ServerTransport
 from ..connect import ClientConnection, ClientSetup
 from ..context import ConnectionInfo
-from ..errors import ConnectionFailed, LocalProtocolError
+from ..errors import ConnectionFailed, LocalProtocolError, TransportError
 from ..intake import Intake
 from ..metrics import TransportMetrics, TransportStatistics
 from ..pipe.client import PipeConnection
@@ -34,10 +34,16 @@ class MemoryLink:
     """Implements `abc.MessageLink` over two memory channels of lists of messages."""
 
     def __init__(
-        self, send: trio.MemorySendChannel[list[Message]], receive: trio.MemoryReceiveChannel[list[Message]]
+        self,
+        send: trio.MemorySendChannel[list[Message]],
+        receive: trio.MemoryReceiveChannel[list[Message]],
+        closed: trio.Event,
+        peer_closed: trio.Event,
     ) -> None:
         self._send = send
         self._receive = receive
+        self._closed = closed
+        self._peer_closed = peer_closed
         self._ready: deque[Message] = deque()
         self._ended = False
 
@@ -84,21 +90,28 @@ class MemoryLink:
 
     async def aclose(self) -> None:
         """Close both directions."""
+        self._closed.set()
         await self._send.aclose()
         await self._receive.aclose()
 
+    async def wait_given_up(self) -> TransportError | None:
+        """Wait until the other side has closed both directions; see `pipe.server.GivenUp`."""
+        await self._peer_closed.wait()
+        return ConnectionFailed("the other side of the memory transport is gone")
 
-def _link_pair() -> tuple[MessageLink, MessageLink]:
+
+def _link_pair() -> tuple[MemoryLink, MemoryLink]:
     there_send, there_receive = trio.open_memory_channel[list[Message]](CHANNEL_SIZE)
     back_send, back_receive = trio.open_memory_channel[list[Message]](CHANNEL_SIZE)
-    return MemoryLink(there_send, back_receive), MemoryLink(back_send, there_receive)
+    here, there = trio.Event(), trio.Event()
+    return MemoryLink(there_send, back_receive, here, there), MemoryLink(back_send, there_receive, there, here)
 
 
 class MemoryServerTransport(ServerTransport):
     """The serving half; any number of `MemoryClientTransport` objects may be made of it."""
 
     def __init__(self) -> None:
-        self._connections_send, self._connections = trio.open_memory_channel[MessageLink](CHANNEL_SIZE)
+        self._connections_send, self._connections = trio.open_memory_channel[MemoryLink](CHANNEL_SIZE)
         self._metrics = TransportMetrics()
         self._used = False
 
@@ -140,9 +153,9 @@ class MemoryServerTransport(ServerTransport):
         finally:
             self._connections.close()
 
-    async def _serve(self, exchanges: Intake, link: MessageLink) -> None:
+    async def _serve(self, exchanges: Intake, link: MemoryLink) -> None:
         info = ConnectionInfo(transport="memory", connection_id=connection_id("memory"))
-        await serve_link(exchanges, link, info, self._metrics)
+        await serve_link(exchanges, link, info, self._metrics, given_up=link.wait_given_up)
 
     def statistics(self) -> TransportStatistics:
         """Return a snapshot of the counters."""
