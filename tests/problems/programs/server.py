@@ -79,6 +79,11 @@ class Handler(MessageHandler):
         await trio.sleep(params["seconds"])
         return {}
 
+    async def serve_pause(self, params: Any, context: Any) -> Any:
+        """Answer after a moment."""
+        await trio.sleep(0.01)
+        return {}
+
     async def serve_forever(self, params: Any, context: Any) -> Any:
         """Never answer; note the beginning, the cancellation and its cause, and the cleanup."""
         self.endless += 1
