@@ -14,7 +14,6 @@ import trio
 from ..abc import ClientTransport, FrameCodec, MessageHandler, ServerTransport
 from ..client import Client
 from ..client_block import open_client
-from ..deadlines import Deadlines
 from ..errors import ConnectionClosed, TransportError
 from ..limits import Limits
 from ..service import DRAIN, serve
@@ -22,7 +21,7 @@ from ..subscriptions import Subscriptions
 from ..transports.eras import EraPolicy
 from ..transports.memory import memory_transports
 from ..transports.negotiation import Era
-from ..wire.envelope import ClientInfo, ServerInfo
+from ..wire.envelope import ServerInfo
 from ..wire.newline import NewlineCodec
 from .streams import StreamClientTransport, StreamServerTransport, byte_stream_pair
 
@@ -67,9 +66,7 @@ class connect:
         eras: EraPolicy | None = None,
         shutdown: trio.Event | None = None,
         client_handler: MessageHandler | None = None,
-        client_info: ClientInfo | None = None,
         client_limits: Limits | None = None,
-        deadlines: Deadlines | None = None,
         **client_options: Any,
     ) -> None:
         """Take the options of both sides; nothing happens before the block is entered.
@@ -88,10 +85,8 @@ class connect:
             eras: As for `serve`.
             shutdown: As for `serve`.
             client_handler: ``handler`` of `open_client`.
-            client_info: As for `open_client`.
             client_limits: ``limits`` of `open_client`.
-            deadlines: As for `open_client`.
-            **client_options: The further options of `open_client`.
+            **client_options: The further options of `open_client`, such as ``client_info`` and ``deadlines``.
         """
         self.shutdown = trio.Event() if shutdown is None else shutdown
         use_bytes = bytes or codec is not None or streams is not None
@@ -112,9 +107,7 @@ class connect:
         self._client_options: dict[str, Any] = {
             "era": era,
             "handler": client_handler,
-            "client_info": client_info,
             "limits": client_limits,
-            "deadlines": deadlines,
             **client_options,
         }
 

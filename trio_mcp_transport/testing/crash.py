@@ -5,7 +5,6 @@ Must never crash anything but the handler it wraps: the library around it has to
 
 from __future__ import annotations
 
-import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
@@ -58,30 +57,12 @@ class CrashPlan:
         """Need none."""
         return []
 
-    @types.coroutine
-    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Run a coroutine step by step and throw `InjectedCrash` into it at the point."""
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            crash = self._crash(coroutine)
-            try:
-                if crash is not None:
-                    trap = coroutine.throw(crash)
-                elif error is not None:
-                    trap = coroutine.throw(error)
-                else:
-                    trap = coroutine.send(value)
-            except StopIteration as stop:
-                return stop.value
-            value = error = None
-            # What is thrown in here, GeneratorExit included, belongs to the coroutine.
-            try:
-                value = yield trap
-            except BaseException as thrown:  # noqa: BLE001 - passed on above
-                error = thrown
+    async def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine step by step, with `InjectedCrash` thrown into it at the point."""
+        return await _Driven(coroutine, self)
 
-    def _crash(self, coroutine: Coroutine[Any, Any, Any]) -> InjectedCrash | None:
+    def crash(self, coroutine: Coroutine[Any, Any, Any]) -> InjectedCrash | None:
+        """Count a step of a coroutine; return what to throw into it, or None."""
         if _ends_a_nursery(coroutine):
             return None
         self._count += 1
@@ -90,6 +71,33 @@ class CrashPlan:
         self.reached = True
         self._place = getattr(coroutine, "__qualname__", repr(coroutine))
         return InjectedCrash(f"step {self._point}")
+
+
+class _Driven:
+    """Stands between trio and a coroutine; the iterator that ``await`` drives."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], plan: CrashPlan) -> None:
+        self._coroutine = coroutine
+        self._plan = plan
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self  # has the methods of a generator that ``yield from`` uses
+
+    def __iter__(self) -> _Driven:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        crash = self._plan.crash(self._coroutine)
+        return self._coroutine.send(value) if crash is None else self._coroutine.throw(crash)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
 
 
 def _ends_a_nursery(coroutine: Any) -> bool:
