@@ -33,8 +33,10 @@ class Port(Protocol):
 class InboundEra(Protocol):
     """Decides what an inbound message of one connection is; one object per connection."""
 
-    def request(self, request: Request) -> Envelope | Mapping[str, Any]:
+    def request(self, request: Request) -> Envelope | Mapping[str, Any] | None:
         """Return the terms under which a handler serves the request, or the result the library gives itself.
+
+        None drops it: nobody may send it, and no answer is allowed either.
 
         Raises:
             RpcError: The error to answer with at once.

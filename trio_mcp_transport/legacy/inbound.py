@@ -14,7 +14,7 @@ from ..errors import MessageError
 from ..wire.envelope import Envelope
 from ..wire.messages import Batch, Message, Notification, Request, Response
 from ..wire.meta import PROGRESS_TOKEN, trace_of
-from ..wire.revisions import BATCHING
+from ..wire.revisions import BATCHING, is_modern
 from .batch import refuse_batch, split_batch
 from .context import LegacyMessageContext
 
@@ -33,8 +33,10 @@ class ClientInbound:
         self._port = port
         self._revision = revision
 
-    def request(self, request: Request) -> Envelope | Mapping[str, Any]:
-        """Answer ``ping``; leave the rest to the client's handler."""
+    def request(self, request: Request) -> Envelope | Mapping[str, Any] | None:
+        """Answer ``ping`` and leave the rest to the client's handler; a modern client sends no response (M-JR-17)."""
+        if is_modern(self._revision()):
+            return None
         if request.method == "ping":
             return {}
         return self._terms(request)

@@ -105,8 +105,8 @@ class PipeEnd:
 
     def report(self, error: TransportError) -> None:
         """Give an error to the handler's ``handle_error``, through the queue like any message."""
+        logger.debug("%s %s: %s", self.info.transport, self.info.connection_id, error)
         if not self.intake.wants_errors:
-            logger.debug("%s %s: %s", self.info.transport, self.info.connection_id, error)
             return
         exchange = Exchange(Fault(error), self.context(), self.outbox, size=1024)
         if not self._admit(exchange, None):
@@ -125,6 +125,10 @@ class PipeEnd:
             terms = self.era.request(request)
         except RpcError as error:
             self._answer(request, Response(request.id, error=error))
+            return
+        if terms is None:
+            self.metrics.dropped += 1
+            logger.warning("%s: dropped the request %s", self.info.connection_id, request.method)
             return
         if not isinstance(terms, Envelope):
             self._answer(request, Response(request.id, terms))
