@@ -128,7 +128,7 @@ class PipeEnd:
             return
         if terms is None:
             self.metrics.dropped += 1
-            logger.warning("%s: dropped the request %s", self.info.connection_id, request.method)
+            logger.debug("%s: dropped the request %s", self.info.connection_id, request.method)
             return
         if not isinstance(terms, Envelope):
             self._answer(request, Response(request.id, terms))
