@@ -82,7 +82,7 @@ async def test_bytes_and_messages_are_what_crossed_the_wire() -> None:
         now = metrics.snapshot()
     # An unreadable line is a message that was read.
     assert (now.messages_received, now.messages_sent, now.errors) == (2, 2, 1)
-    assert now.bytes_received == len(line) + len(b"{bad")
+    assert now.bytes_received == len(line) + 1 + len(b"{bad\n")
     assert now.bytes_sent == len(answer) + 1 + len(refusal) + 1
     assert (now.connection_count, now.outbox_bytes, now.refused, now.dropped) == (1, 0, 0, 0)
 
@@ -134,6 +134,23 @@ async def test_refusals_and_answers_for_nobody_are_counted() -> None:
         await trio.testing.wait_all_tasks_blocked()
         now = metrics.snapshot()
     assert (now.in_flight, now.refused, now.dropped) == (1, 2, 2)
+
+
+async def test_notifications_that_an_overflow_policy_lost_are_counted() -> None:
+    async def flood(request: Any, context: Any) -> dict[str, Any]:
+        for number in range(10):
+            await context.progress(number)
+        return {}
+
+    server, transport = memory_transports()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, Handlers(flood), server))
+        options: dict[str, Any] = {"era": "modern", "discover": False, "limits": Limits(exchange_messages=4)}
+        async with open_client(transport, **options) as client:
+            async with client.open_exchange("flood", overflow="drop_oldest") as replies:
+                await trio.testing.wait_all_tasks_blocked()
+                assert replies.dropped == client.statistics().dropped == 6
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_client_counts_as_well_and_adds_up_over_connections() -> None:

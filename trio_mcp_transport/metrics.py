@@ -37,7 +37,7 @@ class TransportStatistics:
         messages_sent: Messages written.
         messages_received: Messages read, unreadable ones included.
         bytes_sent: Bytes of framed messages written.
-        bytes_received: Bytes of message payload read.
+        bytes_received: Bytes read, framing included; 0 on the memory transport.
         errors: Unreadable messages and failed connections.
         connection_count: Connections since the transport began to run.
         refused: Messages refused because a bound was reached.

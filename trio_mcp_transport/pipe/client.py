@@ -150,6 +150,7 @@ class PipeConnection:
                 end.take(message)
             except (FrameTooLarge, MessageError) as error:
                 # One line that is no protocol is an event, not the death of the connection.
+                end.metrics.messages_received += 1
                 end.unreadable(error)
             except FramingError as error:
                 end.unreadable(error)

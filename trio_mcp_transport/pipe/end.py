@@ -117,7 +117,7 @@ class PipeEnd:
         return MessageContext(self.info, Envelope(), self.received_at)
 
     def _take_request(self, request: Request) -> None:
-        if self.exchanges.find(request.id) is not None:
+        if request.id in self.exchanges.by_id:
             error = RpcError(INVALID_REQUEST, f"the id {request.id!r} belongs to a request that is still running")
             self._answer(request, Response(request.id, error=error))
             return
@@ -150,7 +150,9 @@ class PipeEnd:
             return
         if len(self.calls) and (call := self.calls.owner_of(notification)) is not None:
             self.touch(call)
+            lost = call.dropped
             call.notify(notification)
+            self.metrics.dropped += call.dropped - lost
             return
         terms = self.era.notification(notification)
         if terms is None:
@@ -211,7 +213,10 @@ class PipeEnd:
     # Inbound exchanges.
 
     def _admit(self, exchange: Exchange, id_: int | str | None) -> bool:
-        self.exchanges.add(exchange, id_)
+        exchanges = self.exchanges
+        exchanges.open.add(exchange)
+        if id_ is not None:
+            exchanges.by_id[id_] = exchange
         if self.admission.admit(exchange):
             return True
         self.exchanges.open.discard(exchange)
@@ -222,7 +227,9 @@ class PipeEnd:
     def _on_answered(self, exchange: Exchange, message: Message) -> None:
         request = exchange.message
         if type(request) is Request:
-            self.exchanges.answered(request.id, exchange)
+            by_id = self.exchanges.by_id
+            if by_id.get(request.id) is exchange:
+                del by_id[request.id]
             if request.method == "initialize" and type(message) is Response:
                 self.era.answered(request, message)
 

@@ -14,6 +14,7 @@ from ..abc import FrameCodec
 from ..deadlines import DeadlineExceeded
 from ..errors import ConnectionFailed, MessageTooLarge
 from ..limits import Limits
+from ..metrics import TransportMetrics
 from ..wire import messages
 from ..wire.messages import Batch, Message
 from ..wire.signals import Signal
@@ -41,6 +42,7 @@ class FramedLink:
         *,
         write_deadline: float | None = None,
         owns_stream: bool = True,
+        metrics: TransportMetrics | None = None,
     ) -> None:
         """Take the stream over.
 
@@ -50,6 +52,7 @@ class FramedLink:
             limits: For the JSON depth and the size of outgoing messages.
             write_deadline: Seconds without progress of a write before the peer is given up; None for no deadline.
             owns_stream: Whether `aclose` closes the stream; False where an owner ends it in steps of its own.
+            metrics: Counters of the bytes read.
         """
         self._stream = stream
         self._codec = codec
@@ -57,6 +60,7 @@ class FramedLink:
         self._max_outgoing = limits.max_outgoing_size
         self._write_deadline = write_deadline
         self._owns_stream = owns_stream
+        self._metrics = metrics or TransportMetrics()
         self._send_nowait = getattr(stream, "send_nowait", None)
 
     async def fill(self) -> bool:
@@ -71,6 +75,7 @@ class FramedLink:
             chunk = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionFailed(f"reading failed: {error.__cause__ or error}") from error
+        self._metrics.bytes_received += len(chunk)
         self._codec.feed(chunk)
         return bool(chunk)
 
@@ -82,7 +87,7 @@ class FramedLink:
             FramingError: From the codec.
         """
         frame = self._codec.next_frame()
-        if isinstance(frame, Signal):
+        if type(frame) is Signal:
             return frame
         return messages.decode(frame, max_depth=self._max_depth)
 

@@ -59,9 +59,10 @@ async def serve_stream(
         metrics: Counters to add to.
     """
     limits = exchanges.limits
-    link = FramedLink(stream, codec, limits, write_deadline=limits.write_deadline)
+    metrics = metrics or TransportMetrics()
+    link = FramedLink(stream, codec, limits, write_deadline=limits.write_deadline, metrics=metrics)
     info = ConnectionInfo(transport=transport, connection_id=connection_id(transport), peer=peer or Peer())
-    await serve_link(exchanges, link, info, metrics or TransportMetrics())
+    await serve_link(exchanges, link, info, metrics)
 
 
 async def serve_link(
@@ -160,7 +161,7 @@ class _ServedConnection:
         while True:
             try:
                 message = next_message()
-                if isinstance(message, Signal):
+                if type(message) is Signal:
                     end.metrics.messages_received += taken % CHECKPOINT_EVERY
                     return message is Signal.NEED_DATA
                 end.take(message)

@@ -64,7 +64,8 @@ class StdioServerTransport(ServerTransport):
         self._used = True
         limits = exchanges.limits
         with StdioGuard() as guard:
-            link = FramedLink(guard.pair, self._codec(limits.message_size(SERVER_MESSAGE_SIZE)), limits)
+            codec = self._codec(limits.message_size(SERVER_MESSAGE_SIZE))
+            link = FramedLink(guard.pair, codec, limits, metrics=self._metrics)
             info = ConnectionInfo(transport="stdio", connection_id=connection_id("stdio"))
             task_status.started(("stdio:",))
             given_up = functools.partial(_wait_given_up, guard, exchanges.shutdown)
@@ -178,6 +179,7 @@ class StdioClientTransport(ClientTransport):
             self._codec(setup.limits.message_size(CLIENT_MESSAGE_SIZE)),
             setup.limits,
             owns_stream=False,
+            metrics=self._metrics,
         )
         info = ConnectionInfo(transport="stdio", connection_id=connection_id("stdio"), peer=Peer(address=self.address))
 
