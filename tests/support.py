@@ -167,6 +167,12 @@ async def client_over_bytes(*, largest: int = LARGEST, **options: Any) -> AsyncI
         yield client, Wire(ours)
 
 
+def client_and_wire() -> tuple[StreamClient, Wire]:
+    """Return a client transport that is not open yet, and the server's end of it for the test to play."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    return StreamClient(theirs), Wire(ours)
+
+
 def modern_params(params: Mapping[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
     """Params with a full modern envelope; ``meta`` adds keys."""
     return {**(params or {}), "_meta": {VERSION_KEY: MODERN, CAPABILITIES_KEY: {}, **meta}}
