@@ -82,26 +82,18 @@ class MessageContext:
         connection: What all messages of the connection share.
         envelope: The terms of this message.
         received_at: Trio's clock when the message was read, in seconds.
+        exchange: The exchange it belongs to, which sets it; None for the context of a connection hook.
     """
 
-    __slots__ = ("_exchange", "_metadata", "_progress", "connection", "envelope", "received_at")
+    __slots__ = ("_metadata", "_progress", "connection", "envelope", "exchange", "received_at")
 
     def __init__(self, connection: ConnectionInfo, envelope: Envelope, received_at: float = 0.0) -> None:
         self.connection = connection
         self.envelope = envelope
         self.received_at = received_at
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
         self._metadata: dict[str, Any] | None = None
         self._progress = -math.inf
-
-    @property
-    def exchange(self) -> Exchange | None:
-        """The exchange the context belongs to; None for the context of a connection hook."""
-        return self._exchange
-
-    def bind(self, exchange: Exchange) -> None:
-        """Tie the context to its exchange; the exchange does so when it is made."""
-        self._exchange = exchange
 
     @property
     def transport(self) -> str:
@@ -160,7 +152,7 @@ class MessageContext:
         Inside a cancelled handler without a recorded cause it is ``SERVICE``: the surrounding scope was cancelled.
         Read it outside of cancel scopes of your own, which look the same from here.
         """
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None or exchange.cause is not None:
             return exchange.cause if exchange is not None else None
         if not exchange.ended and trio.current_effective_deadline() == -math.inf:
@@ -185,7 +177,7 @@ class MessageContext:
         Raises:
             LocalProtocolError: The response has been given, or the revision forbids this notification here.
         """
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None or exchange.answered or exchange.ended:
             raise LocalProtocolError(f"{method} cannot follow the response")
         if self.envelope.modern and not self._modern_may_send(method, params or {}):

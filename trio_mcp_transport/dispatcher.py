@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
-
 import outcome
 import trio
 
@@ -41,22 +38,25 @@ class Dispatcher:
     """Drains the channel of exchanges into workers.
 
     Attributes:
+        handler: What every exchange is given to.
         ready: Exchanges that a worker will take; while it is not empty, a worker is awake or about to be.
+        base: The context every exchange begins in.  Comparing with it is quick while nothing was set: both then hold
+            the same immutable map.
     """
 
     def __init__(self, handler: MessageHandler, channel: trio.MemoryReceiveChannel[Exchange]) -> None:
-        self._handler = handler
+        self.handler = handler
         self._channel = channel
         self._idle: list[trio.lowlevel.Task] = []
         self._waking = False
         self._closing = False
         self._nursery: trio.Nursery | None = None
-        self._base = contextvars.copy_context()
+        self.base = contextvars.copy_context()
         self.ready: deque[Exchange] = deque()
 
     async def run(self) -> None:
         """Serve until the channel is closed and every exchange ended; cancelled, handlers are cancelled with it."""
-        self._base = contextvars.copy_context()
+        self.base = contextvars.copy_context()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -110,22 +110,13 @@ class Dispatcher:
         return True
 
     async def refresh(self) -> None:
-        """Give the running worker a clean context if the last handler left anything in it; a checkpoint then."""
-        # Equal at once when no variable was set: both are the same immutable map.
-        if contextvars.copy_context() != self._base:
-            trio.lowlevel.current_task().context = self._base.copy()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        """Give the running worker a clean context, for the last handler left something in its own; a checkpoint."""
+        trio.lowlevel.current_task().context = self.base.copy()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def awake(self) -> None:
         """Learn that the worker that was started last runs."""
         self._waking = False
-
-    async def handle(self, exchange: Exchange) -> Any:
-        """Call the handler for one exchange."""
-        message = exchange.message
-        if type(message) is Fault:
-            return await self._handler.handle_error(message.error, exchange.context)
-        return await self._handler.handle_message(message, exchange.context)
 
     async def contain(self, hook: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a hook of the handler; what it raises is logged and goes no further."""
@@ -140,7 +131,7 @@ class Dispatcher:
         self._waking = True
         if self._idle:
             task = self._idle.pop()
-            task.context = self._base.copy()
+            task.context = self.base.copy()
             trio.lowlevel.reschedule(task, outcome.Value(None))
         else:
             assert self._nursery is not None, "nothing is ready before the dispatcher runs"
@@ -180,7 +171,8 @@ class _Worker:
                 if self._exchange is not None:
                     _conclude(self._exchange, failure)
                     self._exchange = None
-                    await self._dispatcher.refresh()
+                    if contextvars.copy_context() != self._dispatcher.base:
+                        await self._dispatcher.refresh()
         finally:
             if self._exchange is not None:
                 # Only Cancelled of the service, or KeyboardInterrupt, comes this way.
@@ -190,7 +182,8 @@ class _Worker:
     async def _serve(self, scope: trio.CancelScope) -> None:
         """Serve exchanges under one scope, until the scope is spent or the worker is told to end."""
         dispatcher = self._dispatcher
-        handle = dispatcher.handle
+        handler = dispatcher.handler
+        ready = dispatcher.ready
         served = 0
         while True:
             exchange = dispatcher.take()
@@ -201,34 +194,33 @@ class _Worker:
                 continue
             self._exchange = exchange
             if exchange.begin(scope):
-                value = await handle(exchange)
+                message = exchange.message
+                if type(message) is Fault:
+                    value = await handler.handle_error(message.error, exchange.context)
+                else:
+                    value = await handler.handle_message(message, exchange.context)
                 if exchange.cause is None and exchange.is_request and not exchange.answered:
-                    await self._reply(exchange, value)
-            _settle(exchange)
+                    response = exchange.response(value)
+                    # With nothing left to do in this step the reply is written at once, if the stream can; else the
+                    # writer collects the replies of the whole step.
+                    if not exchange.outbox.put_nowait(exchange, response, True, last=not ready):
+                        await exchange.outbox.put(exchange, response, True)
+                    if exchange.is_listen:
+                        exchange.note_listen_end()
+            if exchange.cause is None:
+                exchange.end()
+            else:
+                # A result returned after a cancel is discarded; the cause decides what the peer gets instead.
+                exchange.settle()
             self._exchange = None
-            await dispatcher.refresh()
-            if scope.cancel_called or scope.deadline != math.inf or scope.shield:
+            if contextvars.copy_context() != dispatcher.base:
+                await dispatcher.refresh()
+            if exchange.cause is not None:
+                # The scope may be cancelled, and nobody else ever sees it: leave it, the next exchange gets another.
                 return
             served += 1
             if served % YIELD_EVERY == 0:
                 await trio.lowlevel.checkpoint()
-
-    async def _reply(self, exchange: Exchange, value: Any) -> None:
-        response = exchange.response(value)
-        # With nothing left to do in this step the reply is written at once, if the stream can; else the writer
-        # collects the replies of the whole step.
-        if not exchange.outbox.put_nowait(exchange, response, True, last=not self._dispatcher.ready):
-            await exchange.outbox.put(exchange, response, True)
-        if exchange.is_listen:
-            exchange.note_listen_end()
-
-
-def _settle(exchange: Exchange) -> None:
-    # A result returned after a cancel was discarded above; the cause decides what the peer gets instead.
-    if exchange.cause is None:
-        exchange.end()
-    else:
-        exchange.settle()
 
 
 def _conclude(exchange: Exchange, failure: BaseExceptionGroup[BaseException] | None) -> None:
@@ -240,7 +232,10 @@ def _conclude(exchange: Exchange, failure: BaseExceptionGroup[BaseException] | N
         except LocalProtocolError as unwritable:
             logger.error("the error of %s cannot be written: %s", exchange.message.method, unwritable)
             exchange.refuse(RpcError(INTERNAL_ERROR, "internal error", {"reason": "internal"}))
-    _settle(exchange)
+    if exchange.cause is None:
+        exchange.end()
+    else:
+        exchange.settle()
 
 
 def _answer_for(exchange: Exchange, failure: BaseExceptionGroup[BaseException]) -> RpcError:

@@ -98,9 +98,23 @@ class Exchange:
         cause: Why it was cancelled, or None.
         answered: Whether the final response was handed to the outbox.
         ended: Whether the worker is done with it.
+        is_request: Whether the message is answered at all.
+        is_listen: Whether it opens a subscription, which ends by another rule than a call.
     """
 
-    __slots__ = ("_scope", "answered", "cause", "context", "ended", "message", "outbox", "permit", "size")
+    __slots__ = (
+        "_scope",
+        "answered",
+        "cause",
+        "context",
+        "ended",
+        "is_listen",
+        "is_request",
+        "message",
+        "outbox",
+        "permit",
+        "size",
+    )
 
     def __init__(
         self, message: Request | Notification, context: MessageContext, outbox: Outbox, *, size: int = 0
@@ -113,18 +127,10 @@ class Exchange:
         self.cause: CancelCause | None = None
         self.answered = False
         self.ended = False
+        self.is_request = type(message) is Request
+        self.is_listen = message.method == LISTEN and self.is_request and context.envelope.modern
         self._scope: trio.CancelScope | None = None
-        context.bind(self)
-
-    @property
-    def is_request(self) -> bool:
-        """Whether the message is answered at all."""
-        return type(self.message) is Request
-
-    @property
-    def is_listen(self) -> bool:
-        """Whether the message opens a subscription, which ends by another rule than a call."""
-        return self.message.method == LISTEN and type(self.message) is Request and self.context.envelope.modern
+        context.exchange = self
 
     def cancel(self, cause: CancelCause) -> None:
         """Cancel the handler, or keep it from being called at all.

@@ -18,7 +18,7 @@ from types import FrameType
 import attrs
 import trio
 
-from .dispatcher import Dispatcher, contain
+from .dispatcher import Dispatcher
 from .errors import ConfigError
 
 __all__ = ["Stall", "log_stall", "watch_stalls"]
@@ -31,8 +31,8 @@ SAMPLES_PER_THRESHOLD = 4
 STACK_LINES = 20
 """Innermost frames kept of the stalled stack; a traceback longer than a screen is not read."""
 
-_DOORS = frozenset({Dispatcher.handle.__code__, contain.__code__})
-"""The functions that call a handler; whatever they called last is the handler."""
+_DOOR = Dispatcher.__module__
+"""The module that calls handlers; what the program runs inside its innermost frame is the handler."""
 
 _OURS = __name__.rpartition(".")[0] + "."
 _NOT_THE_USERS = (_OURS, "trio.", "outcome.")
@@ -152,13 +152,12 @@ def _describe(frame: FrameType, seconds: float) -> Stall:
         inward.append(outer)
         outer = outer.f_back
     inward.reverse()
-    doors = [number for number, one in enumerate(inward) if one.f_code in _DOORS]
-    # A door that has called nothing yet is no handler's fault.
-    called = inward[doors[-1] + 1 :] if doors else []
-    frames = _of_the_user(called or _task(inward))
+    doors = [number for number, one in enumerate(inward) if one.f_globals.get("__name__") == _DOOR]
+    handler = _of_the_user(inward[doors[-1] + 1 :]) if doors else []
+    frames = handler or _of_the_user(_task(inward)) or inward[-1:]
     guilty = next((one for one in reversed(frames) if one.f_code.co_flags & inspect.CO_COROUTINE), frames[0])
     return Stall(
-        handler=frames[0].f_code.co_qualname if called else None,
+        handler=frames[0].f_code.co_qualname if handler else None,
         function=guilty.f_code.co_qualname,
         location=f"{guilty.f_code.co_filename}:{guilty.f_lineno}",
         seconds=seconds,
@@ -169,7 +168,7 @@ def _describe(frame: FrameType, seconds: float) -> Stall:
 def _task(inward: list[FrameType]) -> list[FrameType]:
     """Return the frames of the running task: those inside the last frame of Trio's run loop."""
     loops = [number for number, one in enumerate(inward) if one.f_globals.get("__name__") == "trio._core._run"]
-    return inward[loops[-1] + 1 :] or inward[-1:] if loops else inward[-1:]
+    return inward[loops[-1] + 1 :] if loops else inward
 
 
 def _of_the_user(frames: list[FrameType]) -> list[FrameType]:
@@ -187,4 +186,4 @@ def _of_the_user(frames: list[FrameType]) -> list[FrameType]:
             run = []
             foreign = False
         run.append(frame)
-    return run or frames
+    return run

@@ -21,6 +21,7 @@ class Admission:
     Attributes:
         running: Permits out: exchanges that run, except those whose handler waits for the peer.
         listens: Running ``subscriptions/listen`` exchanges, which have a cap of their own.
+        queue: Exchanges waiting for a permit.
         queued_bytes: Payload bytes in the queue.
     """
 
@@ -33,9 +34,10 @@ class Admission:
             dispatch: Hands an exchange that may run to the dispatcher, without waiting.
         """
         self._limits = limits
+        self._max_running = limits.max_running
         self._max_bytes = limits.max_queued_bytes or largest_message
         self._dispatch = dispatch
-        self._queue: deque[Exchange] = deque()
+        self.queue: deque[Exchange] = deque()
         self.running = 0
         self.listens = 0
         self.queued_bytes = 0
@@ -43,34 +45,36 @@ class Admission:
     @property
     def queued(self) -> int:
         """Messages waiting in the queue."""
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def full(self) -> bool:
         """Whether the queue has no place for one more message of any size."""
-        return len(self._queue) >= self._limits.max_queued or self.queued_bytes >= self._max_bytes
+        return len(self.queue) >= self._limits.max_queued or self.queued_bytes >= self._max_bytes
 
     def admit(self, exchange: Exchange) -> bool:
         """Let an exchange run or queue it; False when there is no place and the caller must refuse it."""
+        if not exchange.is_listen and self.running < self._max_running and not self.queue:
+            exchange.permit = True
+            self.running += 1
+            self._dispatch(exchange)
+            return True
         if exchange.is_listen:
             if self.listens >= self._limits.max_listens:
                 return False
             self.listens += 1
             self._dispatch(exchange)
             return True
-        if self.running < self._limits.max_running and not self._queue:
-            self._start(exchange)
-            return True
         if self.full:
             return False
-        self._queue.append(exchange)
+        self.queue.append(exchange)
         self.queued_bytes += exchange.size
         return True
 
     def withdraw(self, exchange: Exchange) -> bool:
         """Take a cancelled exchange out of the queue; False when it is not there."""
         try:
-            self._queue.remove(exchange)
+            self.queue.remove(exchange)
         except ValueError:
             return False
         self.queued_bytes -= exchange.size
@@ -83,7 +87,8 @@ class Admission:
         elif exchange.permit:
             exchange.permit = None
             self.running -= 1
-            self._advance()
+            if self.queue:
+                self._advance()
 
     def lend(self, exchange: Exchange) -> bool:
         """Take the permit while the handler waits for the peer; whether there was one to take."""
@@ -101,14 +106,14 @@ class Admission:
 
     def drop_queue(self) -> list[Exchange]:
         """Empty the queue and return what was in it."""
-        dropped = list(self._queue)
-        self._queue.clear()
+        dropped = list(self.queue)
+        self.queue.clear()
         self.queued_bytes = 0
         return dropped
 
     def _advance(self) -> None:
-        while self._queue and self.running < self._limits.max_running:
-            exchange = self._queue.popleft()
+        while self.queue and self.running < self._limits.max_running:
+            exchange = self.queue.popleft()
             self.queued_bytes -= exchange.size
             self._start(exchange)
 

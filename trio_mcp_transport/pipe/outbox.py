@@ -96,14 +96,19 @@ class PipeOutbox:
             LocalProtocolError: The message cannot be written.
             ConnectionClosed: The outbox is closed.
         """
-        self._check_open()
+        if self.closed:
+            raise ConnectionClosed("the connection is closed")
         item, size = self._link.encode(message)
         if self.pending_bytes and self.pending_bytes + size > self._bound:
             return False
-        self._append(item, size, exchange, message, final)
+        if final and exchange is not None:
+            exchange.answered = True
+            self._answered(exchange, message)
+        self._items.append((item, size, exchange, final))
+        self.pending_bytes += size
         if last:
             self._write_now()
-        else:
+        elif self._writer is not None:
             self._wake()
         return True
 

@@ -19,29 +19,31 @@ __all__ = ["CallTable", "ExchangeTable"]
 
 
 class ExchangeTable:
-    """Inbound: which exchange answers which id, and which have not ended yet."""
+    """Inbound: which exchange answers which id, and which have not ended yet.
+
+    Attributes:
+        by_id: The unanswered requests.
+        open: Everything that has not ended, notifications included.
+    """
 
     def __init__(self) -> None:
-        self._by_id: dict[MessageId, Exchange] = {}
+        self.by_id: dict[MessageId, Exchange] = {}
         self.open: set[Exchange] = set()
 
     def add(self, exchange: Exchange, id_: MessageId | None) -> None:
         """Enter an exchange; ``id_`` is None for a notification."""
         self.open.add(exchange)
         if id_ is not None:
-            self._by_id[id_] = exchange
-
-    def __contains__(self, id_: MessageId) -> bool:
-        return id_ in self._by_id
+            self.by_id[id_] = exchange
 
     def find(self, id_: object) -> Exchange | None:
         """Return the unanswered request with exactly this id, type included."""
-        return self._by_id.get(id_) if type(id_) is int or type(id_) is str else None
+        return self.by_id.get(id_) if type(id_) is int or type(id_) is str else None
 
     def answered(self, id_: MessageId, exchange: Exchange) -> None:
         """Free an id: its response is on the way out."""
-        if self._by_id.get(id_) is exchange:
-            del self._by_id[id_]
+        if self.by_id.get(id_) is exchange:
+            del self.by_id[id_]
 
 
 class CallTable:

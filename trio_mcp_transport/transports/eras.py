@@ -29,6 +29,9 @@ __all__ = ["ClientInbound", "EraPolicy", "ServerEras", "handshake"]
 
 Unreadable = Literal["answer", "silent"]
 
+SPECIAL = modern.REMOVED_METHODS | {"server/discover"}
+"""Modern requests that do not simply go to the handler."""
+
 
 @attrs.frozen(kw_only=True)
 class EraPolicy:
@@ -57,11 +60,13 @@ class ServerEras:
         server_info: ServerInfo | None = None,
         subscriptions: Subscriptions | None = None,
     ) -> None:
-        self._port = port
+        self._info = port.info
         self._policy = policy
         self._server_info = server_info
         self._result_types: Collection[str] = modern.CORE_RESULT_TYPES | policy.extensions
         self._session = LegacySession(port, server_info, subscriptions)
+        self._seen: dict[str, Any] | None = None
+        self._terms = modern.ModernEnvelope(MODERN[0], server_info, self._result_types)
 
     def request(self, request: Request) -> Envelope | Mapping[str, Any]:
         """Route by message: the modern version key, else the session, else plain JSON-RPC where switched on.
@@ -70,8 +75,15 @@ class ServerEras:
             RpcError: The error to answer with at once.
         """
         params = request.params
-        if modern.speaks_modern(params):
-            return self._modern(request)
+        found = params.get("_meta")
+        if type(found) is dict and PROTOCOL_VERSION in found:
+            if found == self._seen:
+                # Peers repeat themselves: the same envelope again means the same terms, read once.
+                envelope = self._terms
+            else:
+                envelope = self._envelope(params)
+                self._seen, self._terms = found, envelope
+            return envelope if request.method not in SPECIAL else self._special(request, envelope)
         if self._policy.legacy and (request.method == "initialize" or self._session.revision is not None):
             return self._session.request(request)
         if request.method == "initialize":
@@ -120,15 +132,14 @@ class ServerEras:
     def context(self, envelope: Envelope, received_at: float) -> MessageContext:
         """Return the context class of the era."""
         if envelope.modern or not envelope.revision:
-            return MessageContext(self._port.info, envelope, received_at)
+            return MessageContext(self._info, envelope, received_at)
         return self._session.context(envelope, received_at)
 
     def closed(self) -> None:
         """End the session."""
         self._session.closed()
 
-    def _modern(self, request: Request) -> Envelope | Mapping[str, Any]:
-        envelope = self._envelope(request.params)
+    def _special(self, request: Request, envelope: modern.ModernEnvelope) -> Envelope | Mapping[str, Any]:
         method = request.method
         if method in modern.REMOVED_METHODS:
             raise RpcError(METHOD_NOT_FOUND, f"{method} does not exist in {envelope.revision}")

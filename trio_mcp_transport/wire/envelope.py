@@ -46,6 +46,7 @@ class ServerInfo:
         capabilities: The capabilities object as the revision's schema defines it.
         instructions: Text for the model, or None.
         ttl_ms: How long, in milliseconds, a discover result may be cached.
+        implementation: The ``Implementation`` object of the schema, made of name and version; not to be changed.
 
     Raises:
         LocalProtocolError: An extension in the capabilities has no valid identifier or no settings object (M-VN-07).
@@ -56,10 +57,16 @@ class ServerInfo:
     capabilities: Mapping[str, Any] = _capabilities()
     instructions: str | None = None
     ttl_ms: int = 0
+    implementation: Mapping[str, Any] = attrs.field(init=False, eq=False, repr=False)
+
+    @implementation.default
+    def _identity(self) -> Mapping[str, Any]:
+        # Made once: it goes into every result.
+        return {"name": self.name, "version": self.version}
 
     def identity(self) -> dict[str, Any]:
         """Return the ``Implementation`` object of the schema."""
-        return {"name": self.name, "version": self.version}
+        return dict(self.implementation)
 
 
 @attrs.frozen

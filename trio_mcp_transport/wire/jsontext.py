@@ -18,6 +18,9 @@ __all__ = ["DEFAULT_MAX_DEPTH", "decode", "encode", "raw_object"]
 DEFAULT_MAX_DEPTH: Final = 128
 """Nesting of arrays and objects accepted.  Precedents: Go's encoding/json 10,000, serde_json 128, .NET 64."""
 
+SHORT_TEXT: Final = 2048
+"""Bytes up to which counting brackets is cheaper than finding them one by one."""
+
 LONG_TEXT: Final = 4096
 """Bytes of output from which a walk over few items is tried before the output is searched."""
 
@@ -81,7 +84,7 @@ def encode(value: Any) -> bytes:
     """
     try:
         text = _encode(value)
-        if _may_hide_nan(text, value) and _has_non_finite(value):
+        if (len(text) > LONG_TEXT or b"null" in text) and _may_hide_nan(text, value) and _has_non_finite(value):
             raise ValueError("NaN and infinities have no JSON form")
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise LocalProtocolError(f"cannot be written as JSON: {error}") from error
@@ -93,6 +96,8 @@ def encode(value: Any) -> bytes:
 
 def _has_brackets(text: bytes, count: int) -> bool:
     """Tell whether more than ``count`` brackets open, in strings or not; looks no further than it must."""
+    if len(text) < SHORT_TEXT:
+        return text.count(b"{") + text.count(b"[") > count
     found = 0
     for bracket in (b"{", b"["):
         # find is a memchr; bytes.count is not, and took a third of the time of a message of 1 MB.

@@ -137,10 +137,15 @@ class Request(_Call):
     def __init__(
         self, id: MessageId, method: str, params: Mapping[str, Any] | msgspec.Raw | bytes | None = None
     ) -> None:
-        super().__init__(method, params)
         if type(id) is not int and type(id) is not str:
             raise LocalProtocolError(f"a request id is an integer or a string, not {id!r}")
         self.id = id
+        if params is None:
+            # The path of every request read from the wire, without the call of a base class.
+            self.method = method
+            self.extra = self._frame = self._params = self._raw = None
+        else:
+            super().__init__(method, params)
 
     def _members(self) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": self.id, **super()._members()}
@@ -330,4 +335,6 @@ def encode(message: Message) -> bytes:
     Raises:
         LocalProtocolError: A member cannot be written as JSON; nothing was written.
     """
+    if type(message) is Response and message._frame is None and message.error is None and message.extra is None:
+        return jsontext.encode({"jsonrpc": "2.0", "id": message.id, "result": message._result})
     return jsontext.encode(message._members())
