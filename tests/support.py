@@ -140,16 +140,21 @@ async def echo_params(request: Request, context: MessageContext) -> Any:
 
 @asynccontextmanager
 async def serve_bytes(
-    handler: MessageHandler | Any = echo_params, *, largest: int = LARGEST, **options: Any
+    handler: MessageHandler | Any = echo_params,
+    *,
+    largest: int = LARGEST,
+    streams: tuple[Any, Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Wire]:
     """Run `serve` on one end of a memory stream and give the other end to the test.
 
     Args:
         handler: A `MessageHandler`, or a function for requests.
         largest: Limit of the codec in bytes.
+        streams: The test's end and the server's, such as a bounded pair; memory without a bound unless given.
         **options: As for `serve`; ``server_info`` has a default.
     """
-    ours, theirs = trio.testing.memory_stream_pair()
+    ours, theirs = streams or trio.testing.memory_stream_pair()
     options.setdefault("server_info", ServerInfo("test", "1"))
     handler = handler if isinstance(handler, MessageHandler) else Handlers(handler)
     async with trio.open_nursery() as nursery:
@@ -159,9 +164,11 @@ async def serve_bytes(
 
 
 @asynccontextmanager
-async def client_over_bytes(*, largest: int = LARGEST, **options: Any) -> AsyncIterator[tuple[Client, Wire]]:
+async def client_over_bytes(
+    *, largest: int = LARGEST, streams: tuple[Any, Any] | None = None, **options: Any
+) -> AsyncIterator[tuple[Client, Wire]]:
     """Open a client whose server is the test; modern and without a probe unless ``options`` say otherwise."""
-    ours, theirs = trio.testing.memory_stream_pair()
+    ours, theirs = streams or trio.testing.memory_stream_pair()
     options = {"era": "modern", "discover": False, **options}
     async with open_client(StreamClient(theirs, largest), **options) as client:
         yield client, Wire(ours)
