@@ -48,7 +48,8 @@ LEGACY_REVISIONS = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]
 
 def frame(members: str) -> bytes:
     """A modern request with some of its members spelt by the test."""
-    return b'{"jsonrpc":"2.0","method":"echo","params":%b,%b}' % (json.dumps(modern_params()).encode(), members.encode())
+    params = json.dumps(modern_params()).encode()
+    return b'{"jsonrpc":"2.0","method":"echo","params":%b,%b}' % (params, members.encode())
 
 
 IN_PARAMS = b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"a":%s}}'
