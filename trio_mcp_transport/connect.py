@@ -5,6 +5,8 @@ Must never know a protocol revision; the era machine that fills `ClientSetup` do
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Protocol
 
 import attrs
@@ -28,11 +30,13 @@ class ClientSetup:
         intake: Where messages go that the server begins, on legacy connections.
         limits: The bounds of the client.
         deadlines: Its deadlines.
+        ids: Its request ids, which go on after a restart, so that what is sent again has a new one (M-IO-19).
     """
 
     intake: Intake
     limits: Limits
     deadlines: Deadlines
+    ids: Iterator[int] = attrs.field(factory=lambda: itertools.count(1))
 
 
 class ClientConnection(Protocol):

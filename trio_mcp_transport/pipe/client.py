@@ -51,7 +51,8 @@ class PipeConnection:
         self._setup = setup
         self._metrics = metrics
         self._explain = explain
-        self._end = PipeEnd(setup.intake, link, info, metrics, setup.limits.message_size(CLIENT_MESSAGE_SIZE))
+        largest = setup.limits.message_size(CLIENT_MESSAGE_SIZE)
+        self._end = PipeEnd(setup.intake, link, info, metrics, largest, setup.ids)
         self._closing = trio.Event()
         self._lost: TransportError | None = None
         self._listens: list[Call] | None = None

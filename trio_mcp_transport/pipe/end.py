@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import trio
@@ -54,14 +54,20 @@ class PipeEnd:
     """
 
     def __init__(
-        self, intake: Intake, link: MessageLink, info: ConnectionInfo, metrics: TransportMetrics, largest_message: int
+        self,
+        intake: Intake,
+        link: MessageLink,
+        info: ConnectionInfo,
+        metrics: TransportMetrics,
+        largest_message: int,
+        ids: Iterator[int] | None = None,
     ) -> None:
         self.info = info
         self.link = link
         self.intake = intake
         self.metrics = metrics
         self.exchanges = ExchangeTable()
-        self.calls = CallTable()
+        self.calls = CallTable(ids)
         self.admission = Admission(intake.limits, largest_message, intake.send_nowait)
         self.outbox = PipeOutbox(
             link,

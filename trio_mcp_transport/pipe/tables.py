@@ -7,7 +7,7 @@ and keys compare by exact JSON type ("2" is not 2).  Must never wait and never w
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ..call import Call
 from ..errors import LocalProtocolError, TransportError
@@ -49,10 +49,11 @@ class ExchangeTable:
 class CallTable:
     """Outbound: which call waits for which id, and which progress token or subscription leads to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Iterator[int] | None = None) -> None:
+        """Take the ids to give out; from 1 unless they go on from another connection."""
         self._by_id: dict[MessageId, Call] = {}
         self._by_token: dict[MessageId, Call] = {}
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(1) if ids is None else ids
 
     def __len__(self) -> int:
         return len(self._by_id)
