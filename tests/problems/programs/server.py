@@ -49,6 +49,7 @@ class Handler(MessageHandler):
 
     def __init__(self, journal: Journal) -> None:
         self.note = journal.note
+        self.subscriptions = Subscriptions()
         self.endless = 0
 
     async def handle_message(self, message: Any, context: Any) -> Any:
@@ -119,6 +120,26 @@ class Handler(MessageHandler):
         subprocess.run(["sh", "-c", "echo stray child; cat"], check=True)  # noqa: ASYNC221 - careless
         return {"read by the child": "nothing"}
 
+    async def serve_fail(self, params: Any, context: Any) -> Any:
+        """Have a bug."""
+        raise ValueError("a bug in the handler")
+
+    async def serve_noisy(self, params: Any, context: Any) -> Any:
+        """Write a number of bytes to standard error before the answer."""
+        left = params["bytes"]
+        while left > 0:
+            left -= os.write(2, b"noise " * 20 + b"\n")
+        return {}
+
+    async def serve_publish(self, params: Any, context: Any) -> Any:
+        """Tell every subscriber that the list of tools has changed."""
+        self.subscriptions.publish("notifications/tools/list_changed")
+        return {}
+
+    async def serve_ask(self, params: Any, context: Any) -> Any:
+        """Ask the client, as servers of legacy revisions may, and return its answer."""
+        return {"answer": await context.request("sampling/createMessage", {"n": params["n"]})}
+
     async def serve_crash(self, params: Any, context: Any) -> Any:
         """End the process at once."""
         print("about to crash", file=sys.stderr, flush=True)
@@ -158,7 +179,7 @@ def main() -> None:
     handler = Handler(Journal(given.journal))
     options = {
         "server_info": ServerInfo("test-server", "1"),
-        "subscriptions": Subscriptions(),
+        "subscriptions": handler.subscriptions,
         "drain": given.drain,
         "limits": Limits(max_message_size=given.max_message_size),
         "eras": EraPolicy(plain=True),
