@@ -171,13 +171,13 @@ class PipeEnd:
 
     def _take_cancel(self, notification: Notification) -> None:
         params = notification.params
-        exchange = self.exchanges.find(params.get("requestId"))
-        logger.debug("%s: peer cancelled %r: %s", self.info.connection_id, params.get("requestId"), params.get("reason"))
+        exchange = self.exchanges.find(id_ := params.get("requestId"))
+        logger.debug("%s: peer cancelled %r: %s", self.info.connection_id, id_, params.get("reason"))
         if exchange is not None:
             exchange.cancel(CancelCause.PEER)
             if self.admission.withdraw(exchange):
                 exchange.end()
-        elif (call := self.calls.find(params.get("requestId"))) is not None:
+        elif (call := self.calls.find(id_)) is not None:
             # A server that tears down a listen names this side's own id (M-SU-11): an end without a result.
             self.calls.remove(call)
             call.fail(ConnectionClosed(f"the peer ended {call.request.method}"))
