@@ -28,13 +28,14 @@ WRITE_AT_ONCE = 256 * 1024
 class _Batch:
     """Frames that are being written, and the exchanges whose last frame is among them."""
 
-    __slots__ = ("count", "finished", "items", "size")
+    __slots__ = ("count", "finished", "items", "size", "urgent")
 
-    def __init__(self, items: list[Any], finished: list[Exchange], size: int, count: int) -> None:
+    def __init__(self, items: list[Any], finished: list[Exchange], size: int, count: int, urgent: int) -> None:
         self.items = items
         self.finished = finished
         self.size = size
         self.count = count
+        self.urgent = urgent
 
 
 class PipeOutbox:
@@ -60,7 +61,7 @@ class PipeOutbox:
         self._answered = answered
         self._done = done
         self._written = written
-        self._items: deque[tuple[Any, int, Exchange | None, bool]] = deque()
+        self._items: deque[tuple[Any, int, Exchange | None, bool, int]] = deque()
         self._room = trio.lowlevel.ParkingLot()
         self._writer: trio.lowlevel.Task | None = None
         self._batch: _Batch | None = None
@@ -104,7 +105,7 @@ class PipeOutbox:
         if final and exchange is not None:
             exchange.answered = True
             self._answered(exchange, message)
-        self._items.append((item, size, exchange, final))
+        self._items.append((item, size, exchange, final, 0))
         self.pending_bytes += size
         if last:
             self._write_now()
@@ -148,7 +149,7 @@ class PipeOutbox:
                 self._done(exchange)
             return
         self.urgent_bytes += size
-        self._append(item, size, exchange, message, final)
+        self._append(item, size, exchange, message, final, size)
         self._wake()
 
     def finish(self, exchange: Exchange) -> None:
@@ -169,7 +170,7 @@ class PipeOutbox:
         self.pending_bytes = self.urgent_bytes = 0
         for unsent in torn:
             self._done(unsent)
-        for _, _, exchange, final in items:
+        for _, _, exchange, final, _ in items:
             if final and exchange is not None:
                 self._done(exchange)
         self._room.unpark_all()
@@ -222,8 +223,7 @@ class PipeOutbox:
         for exchange in batch.finished:
             self._done(exchange)
         self.pending_bytes -= batch.size
-        if self.urgent_bytes > self.pending_bytes:
-            self.urgent_bytes = self.pending_bytes
+        self.urgent_bytes -= batch.urgent
         if self._room:
             self._room.unpark_all()
         self._written()
@@ -232,24 +232,28 @@ class PipeOutbox:
         """Take what may be written at once; frames of cancelled exchanges are dropped here, before they are begun."""
         batch: list[Any] = []
         finished: list[Exchange] = []
-        size = 0
+        size = urgent = 0
         items = self._items
         while items and size < WRITE_AT_ONCE:
-            item, item_size, exchange, final = items.popleft()
+            item, item_size, exchange, final, urgent_size = items.popleft()
             if exchange is not None:
                 if final:
                     finished.append(exchange)
                 if exchange.cause is not None and exchange.cause is not CancelCause.DRAIN:
                     self.pending_bytes -= item_size
+                    self.urgent_bytes -= urgent_size
                     continue
             batch.append(item)
             size += item_size
-        return _Batch(batch, finished, size, len(batch))
+            urgent += urgent_size
+        return _Batch(batch, finished, size, len(batch), urgent)
 
-    def _append(self, item: Any, size: int, exchange: Exchange | None, message: Message, final: bool) -> None:
+    def _append(
+        self, item: Any, size: int, exchange: Exchange | None, message: Message, final: bool, urgent: int = 0
+    ) -> None:
         if final and exchange is not None:
             self._finalize(exchange, message)
-        self._items.append((item, size, exchange, final))
+        self._items.append((item, size, exchange, final, urgent))
         self.pending_bytes += size
 
     def _finalize(self, exchange: Exchange, message: Message) -> None:
