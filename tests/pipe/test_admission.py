@@ -25,7 +25,9 @@ class Door:
 
     def exchange(self, id_: int = 1, size: int = 10, *, listen: bool = False) -> Exchange:
         envelope = ModernEnvelope("2026-07-28", None, CORE_RESULT_TYPES) if listen else Envelope()
-        return Exchange(Request(id_, LISTEN if listen else "m"), MessageContext(INFO, envelope), self._outbox, size=size)
+        return Exchange(
+            Request(id_, LISTEN if listen else "m"), MessageContext(INFO, envelope), self._outbox, size=size
+        )
 
     def admit(self, count: int, **options: Any) -> list[Exchange]:
         exchanges = [self.exchange(number, **options) for number in range(count)]
