@@ -55,7 +55,6 @@ def test_it_offers_neither_a_request_nor_a_store_of_the_connection() -> None:
     public = {name for name in dir(MessageContext) if not name.startswith("_")}
     assert public == {
         "auth",
-        "bind",
         "cancel_cause",
         "client_capabilities",
         "client_info",
