@@ -135,7 +135,7 @@ async def test_a_listen_is_sent_again_with_a_new_id_and_goes_on(autojump_clock: 
             wire = await line.wires.receive()
             second = await answer(wire)
             assert (second["method"], second["params"]) == (first["method"], first["params"])
-            assert second["id"] == replies.request_id
+            assert second["id"] == replies.request_id != first["id"]
             assert (await replies.receive()).result["method"] == "subscriptions/listen"
 
 

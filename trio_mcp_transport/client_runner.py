@@ -55,7 +55,6 @@ class ClientRunner:
             deadlines: The client's own deadlines.
         """
         self._transport = transport
-        self._handler = handler
         self._negotiator = negotiator
         self._timekeeper = Timekeeper()
         self._client = Client(limits, deadlines, self._timekeeper)
@@ -157,8 +156,7 @@ class ClientRunner:
             connecting.cancel()
 
     def _refused(self, error: RpcError) -> None:
-        if not self._started:
-            self._refusal = error
+        self._refusal = error
         # Callers that wait for a new connection asked something else: to them this is a failure, not an answer.
         self._failure = ConnectionFailed(f"{self._transport.address} refused the handshake: {error}")
         self._failure.__cause__ = error
