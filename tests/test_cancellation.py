@@ -21,6 +21,7 @@ import trio_mcp_transport
 from trio_mcp_transport import (
     ClientInfo,
     Handlers,
+    Limits,
     MemoryServerTransport,
     Notification,
     Response,
@@ -37,6 +38,7 @@ from trio_mcp_transport.pipe import serve_stream
 from trio_mcp_transport.testing import (
     CancelRegion,
     StreamClientTransport,
+    StreamServerTransport,
     byte_stream_pair,
     cancel_at_every_checkpoint,
     connect,
@@ -240,6 +242,30 @@ async def serving_a_stream(region: CancelRegion, link: Link) -> None:
         await far.receive_some()
 
 
+@covers("run_client")
+async def connecting_again(region: CancelRegion, link: Link) -> None:
+    """The server's end breaks; a client that may restart holds its next call until another connection stands."""
+    async with trio.open_nursery() as nursery:
+        ends: list[Any] = []
+
+        class Again(trio_mcp_transport.ClientTransport):
+            restart = trio_mcp_transport.RestartPolicy()
+
+            async def run(self, setup: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+                near, far = byte_stream_pair()
+                ends.append(far)
+                nursery.start_soon(lambda: serve(Handlers(lab), StreamServerTransport(far), server_info=SERVER))
+                await StreamClientTransport(near).run(setup, task_status=task_status)
+
+        with region:
+            async with open_client(Again(), era=link.era) as client:
+                ends[0].close()
+                await trio.sleep(0.1)
+                assert (await client.request("echo", {"text": "hi"}))["text"] == "hi"
+                assert len(ends) == 2
+    # Left alone with the far end, every server has ended by itself.
+
+
 # What a client does.
 
 
@@ -265,6 +291,30 @@ async def requesting_with_progress(region: CancelRegion, link: Link) -> None:
         with region:
             await client.request("slow", {"text": "x"}, on_progress=progress)
         assert seen == [1, 2][: len(seen)]
+        await lives_on(client, block)
+
+
+@covers("Client.request", "Client.notify", "OpenExchange.__aenter__")
+async def crowding(region: CancelRegion, link: Link) -> None:
+    """Everybody waits for room: outboxes that hold one of these requests, over a channel of 256 bytes."""
+    small = Limits(outbox_bytes=1000, max_running=2)
+    options = {"streams": lambda: byte_stream_pair(256)} if link.bytes else {}
+    block = link.connect(limits=small, client_limits=small, **options)
+    async with block as client:
+
+        async def call(text: str) -> None:
+            assert (await client.request("slow", {"text": text}))["text"] == text
+
+        async def hold() -> None:
+            async with client.open_exchange("slow", {"text": "h" * 800}) as replies:
+                await replies.receive()
+
+        with region:
+            async with trio.open_nursery() as nursery:
+                for letter in "abc":
+                    nursery.start_soon(call, letter * 800)
+                nursery.start_soon(hold)
+                nursery.start_soon(client.notify, "notifications/n", {"text": "n" * 800})
         await lives_on(client, block)
 
 
@@ -461,6 +511,24 @@ async def logging(region: CancelRegion, link: Link) -> None:
     await use_inside(region, link, call)
 
 
+@covers("MessageContext.notify", "LegacyMessageContext.notify")
+async def flooding_a_slow_reader(region: CancelRegion, link: Link) -> None:
+    sent = 0
+
+    async def call(context: Any) -> None:
+        nonlocal sent
+        for number in range(6):
+            await context.notify("notifications/message", {"level": "info", "data": number, "x": "x" * 100})
+            sent += 1
+
+    got: list[Any] = []
+    options = {"streams": lambda: byte_stream_pair(32)} if link.bytes else {}
+    hear = Handlers(notification=lambda message, context: got.append(message.params["data"]))
+    await use_inside(region, link, call, limits=Limits(outbox_bytes=200), client_handler=hear, **options)
+    # Cancelled while waiting for room, a notification was not sent; none is lost, doubled or out of order.
+    assert sorted(map(str, got)) == [*map(str, range(sent)), "after"]
+
+
 @covers("LegacyMessageContext.request", eras=("legacy",))
 async def asking_the_client(region: CancelRegion, link: Link) -> None:
     cancelled: list[bool] = []
@@ -596,9 +664,9 @@ def test_a_client_of_the_echo_server_is_cancelled() -> None:
             async with open_client(StdioClientTransport(ECHO)) as client:
                 await client.request("tools/call", {"name": "progress", "arguments": {"steps": 2}}, on_progress=print)
 
-    # Every fifth point: the start of this server takes a tenth of a second and more.
-    points = cancel_at_every_checkpoint(scenario, real_clock=True, dense=1, stride=5)
-    assert 5 < points <= 60
+    # At most 60 points one by one, then every fourth: a run costs a tenth of a second and more.
+    points = cancel_at_every_checkpoint(scenario, real_clock=True, dense=60, stride=4)
+    assert 15 < points <= 120
 
 
 @covers_by_test("spawn")
