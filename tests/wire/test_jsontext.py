@@ -210,6 +210,31 @@ def test_a_non_finite_number_anywhere_is_refused(value: Any, bad: float, random:
         jsontext.encode(hidden)
 
 
+@given(st.integers(0, 300), st.integers(0, 300), st.sampled_from([0, 4000, 4096, 4200, 20_000]), st.booleans())
+def test_a_nan_is_found_in_texts_of_every_length(before: int, behind: int, padding: int, wrapped: bool) -> None:
+    items: list[Any] = [
+        "x" * padding,
+        *range(before),
+        Struct(NAN) if wrapped else NAN,
+        *[None] * (behind % 3),
+        *range(behind),
+    ]
+    with pytest.raises(LocalProtocolError, match="NaN"):
+        jsontext.encode({"items": items})
+    del items[before + 1]
+    assert json.loads(jsontext.encode({"items": items})) == {"items": items}
+
+
+@given(st.sampled_from([0, 1500, 1800, 2048, 5000]), st.sampled_from([126, 127, 128]))
+def test_depth_is_limited_exactly_in_texts_of_every_length(padding: int, depth: int) -> None:
+    text = b'{"p":"%s","a":%s}' % (b"[" * padding, nested(depth))
+    if depth == 128:
+        with pytest.raises(MessageError, match="deeper"):
+            jsontext.decode(text)
+    else:
+        assert set(jsontext.decode(text)) == {"p", "a"}
+
+
 def test_a_null_is_no_nan() -> None:
     raw = msgspec.Raw(b'{"b":null}')
     value = {"a": None, "b": [Struct(None), Attrs("null"), Data(raw)], "c": raw, "d": Struct(raw)}
