@@ -159,7 +159,9 @@ class ClientTransport(ABC):
     """How a client reaches one server."""
 
     @abstractmethod
-    async def run(self, setup: ClientSetup, *, task_status: trio.TaskStatus[ClientConnection] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, setup: ClientSetup, *, task_status: trio.TaskStatus[ClientConnection] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Connect, report a `connect.ClientConnection` with ``task_status.started``, and serve it until it ends.
 
         Returns when the link was closed by either side; raises the `TransportError` that broke it.  Cancelled, it

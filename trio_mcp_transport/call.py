@@ -6,6 +6,7 @@ Must never wait for anything but its own consumer's turn: the reader that delive
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
@@ -66,14 +67,15 @@ class Call:
         buffered: bool = False,
         overflow: Overflow = "fail",
     ) -> None:
-        self.request = request
-        self.deadlines = deadlines
+        self.request: Request = request
+        self.deadlines: Deadlines = deadlines
         self.token: MessageId | None = None
-        self.idle_at = self.total_at = float("inf")
-        self.dropped = 0
+        self.idle_at: float = math.inf
+        self.total_at: float = math.inf
+        self.dropped: int = 0
         self.response: Response | None = None
         self.error: TransportError | None = None
-        self.abandoned = False
+        self.abandoned: bool = False
         self._limits = limits
         self._overflow = overflow
         self._buffer: deque[Notification] | None = deque() if buffered else None

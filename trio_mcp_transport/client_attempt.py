@@ -35,7 +35,7 @@ class Attempt:
         self._setup = setup
         self._connection: ClientConnection | None = None
         self._changed = trio.Event()
-        self.ended = trio.Event()
+        self.ended: trio.Event = trio.Event()
         self.failure: TransportError | None = None
 
     def started(self, connection: ClientConnection) -> None:

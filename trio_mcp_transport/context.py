@@ -88,9 +88,9 @@ class MessageContext:
     __slots__ = ("_metadata", "_progress", "connection", "envelope", "exchange", "received_at")
 
     def __init__(self, connection: ConnectionInfo, envelope: Envelope, received_at: float = 0.0) -> None:
-        self.connection = connection
-        self.envelope = envelope
-        self.received_at = received_at
+        self.connection: ConnectionInfo = connection
+        self.envelope: Envelope = envelope
+        self.received_at: float = received_at
         self.exchange: Exchange | None = None
         self._metadata: dict[str, Any] | None = None
         self._progress = -math.inf

@@ -6,6 +6,7 @@ Must never stand in for the caller's own ``trio.fail_after``: that stays plain `
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import attrs
 import trio
@@ -29,7 +30,7 @@ class DeadlineExceeded(TransportError, trio.TooSlowError):
         self.seconds = seconds
 
 
-def _positive(_: object, attribute: attrs.Attribute[float | None], value: float | None) -> None:
+def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not value > 0:
         raise ConfigError(f"{attribute.name} is a number of seconds above 0, or None for none")
 

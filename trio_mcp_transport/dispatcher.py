@@ -15,6 +15,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+
 import outcome
 import trio
 
@@ -25,7 +26,7 @@ from .wire.codes import INTERNAL_ERROR
 
 __all__ = ["Dispatcher"]
 
-logger = logging.getLogger("trio_mcp_transport")
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 MAX_IDLE = 128
 """Workers kept parked; one more than a connection runs at once, so that steady load spawns nothing."""
@@ -51,7 +52,7 @@ class Dispatcher:
         self._waking = False
         self._closing = False
         self._nursery: trio.Nursery | None = None
-        self.base = contextvars.copy_context()
+        self.base: contextvars.Context = contextvars.copy_context()
         self.ready: deque[Exchange] = deque()
 
     async def run(self) -> None:
@@ -196,7 +197,8 @@ class _Worker:
             if exchange.begin(scope):
                 message = exchange.message
                 if type(message) is Fault:
-                    value = await handler.handle_error(message.error, exchange.context)
+                    value = None
+                    await handler.handle_error(message.error, exchange.context)
                 else:
                     value = await handler.handle_message(message, exchange.context)
                 if exchange.cause is None and exchange.is_request and not exchange.answered:

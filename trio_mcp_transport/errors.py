@@ -145,7 +145,7 @@ class MessageError(RemoteProtocolError):
     ) -> None:
         super().__init__(message, rpc_code=rpc_code)
         self.message_id = message_id
-        self.frame = frame[:1024]
+        self.frame: bytes = frame[:1024]
         self.answerable = answerable
 
 

@@ -21,7 +21,7 @@ from .wire.modern import listen_result
 
 __all__ = ["LISTEN", "CancelCause", "Exchange", "Fault", "Outbox"]
 
-logger = logging.getLogger("trio_mcp_transport")
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 LISTEN = "subscriptions/listen"
 
@@ -53,7 +53,7 @@ class Fault(Notification):
 
     def __init__(self, error: TransportError) -> None:
         super().__init__("")
-        self.error = error
+        self.error: TransportError = error
 
 
 class Outbox(Protocol):
@@ -119,16 +119,16 @@ class Exchange:
     def __init__(
         self, message: Request | Notification, context: MessageContext, outbox: Outbox, *, size: int = 0
     ) -> None:
-        self.message = message
-        self.context = context
-        self.outbox = outbox
-        self.size = size
+        self.message: Request | Notification = message
+        self.context: MessageContext = context
+        self.outbox: Outbox = outbox
+        self.size: int = size
         self.permit: Any = None
         self.cause: CancelCause | None = None
-        self.answered = False
-        self.ended = False
-        self.is_request = type(message) is Request
-        self.is_listen = message.method == LISTEN and self.is_request and context.envelope.modern
+        self.answered: bool = False
+        self.ended: bool = False
+        self.is_request: bool = type(message) is Request
+        self.is_listen: bool = message.method == LISTEN and self.is_request and context.envelope.modern
         self._scope: trio.CancelScope | None = None
         context.exchange = self
 

@@ -23,7 +23,7 @@ from .wire.messages import Notification, Request
 
 __all__ = ["Handlers", "blocking"]
 
-logger = logging.getLogger("trio_mcp_transport")
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -21,7 +21,7 @@ from .limits import Limits
 
 __all__ = ["Intake"]
 
-logger = logging.getLogger("trio_mcp_transport")
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 BACKLOG = 64
 """Exchanges nobody has taken above which a sender passes a checkpoint, which lets the workers take them."""
@@ -73,7 +73,7 @@ class Intake:
         self.drain = drain
         self.shutdown = shutdown
         kind = type(handler)
-        self.wants_errors = kind.handle_error is not MessageHandler.handle_error
+        self.wants_errors: bool = kind.handle_error is not MessageHandler.handle_error
 
     def send_nowait(self, exchange: Exchange) -> None:
         """Hand over an admitted exchange: to a parked worker, or through the channel."""

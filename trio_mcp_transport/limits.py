@@ -5,6 +5,8 @@ Must never hold a bound that is not enforced, tested at the limit, one below and
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from .errors import ConfigError
@@ -15,12 +17,12 @@ __all__ = ["Limits"]
 MIB = 1024 * 1024
 
 
-def _at_least_one(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+def _at_least_one(_: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
     if value is not None and (type(value) is not int or value < 1):
         raise ConfigError(f"{attribute.name} is an integer of at least 1, not {value!r}")
 
 
-def _bound(default: int | None) -> int:
+def _bound(default: int) -> int:
     field: int = attrs.field(default=default, validator=_at_least_one)
     return field
 

@@ -78,14 +78,14 @@ class TransportMetrics:
     )
 
     def __init__(self) -> None:
-        self.messages_sent = 0
-        self.messages_received = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
-        self.errors = 0
-        self.connection_count = 0
-        self.refused = 0
-        self.dropped = 0
+        self.messages_sent: int = 0
+        self.messages_received: int = 0
+        self.bytes_sent: int = 0
+        self.bytes_received: int = 0
+        self.errors: int = 0
+        self.connection_count: int = 0
+        self.refused: int = 0
+        self.dropped: int = 0
         self._loads: list[Callable[[], Load]] = []
 
     def record_send(self, size: int) -> None:

@@ -23,7 +23,7 @@ from .errors import ConfigError
 
 __all__ = ["Stall", "log_stall", "watch_stalls"]
 
-logger = logging.getLogger("trio_mcp_transport")
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 SAMPLES_PER_THRESHOLD = 4
 """Heartbeats per threshold: a stall is seen at the latest when it is a quarter longer than the threshold."""

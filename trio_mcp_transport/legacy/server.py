@@ -36,7 +36,7 @@ class LegacySession:
 
     def __init__(self, port: Port, server_info: ServerInfo | None, subscriptions: Subscriptions | None) -> None:
         self.revision: str | None = None
-        self.ready = False
+        self.ready: bool = False
         self._port = port
         self._server_info = server_info
         self._subscriptions = subscriptions

@@ -38,9 +38,9 @@ class Admission:
         self._max_bytes = limits.max_queued_bytes or largest_message
         self._dispatch = dispatch
         self.queue: deque[Exchange] = deque()
-        self.running = 0
-        self.listens = 0
-        self.queued_bytes = 0
+        self.running: int = 0
+        self.listens: int = 0
+        self.queued_bytes: int = 0
 
     @property
     def queued(self) -> int:

@@ -39,7 +39,7 @@ from .tables import CallTable, ExchangeTable
 
 __all__ = ["PipeEnd", "connection_id"]
 
-logger = logging.getLogger("trio_mcp_transport")
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 
 class PipeEnd:
@@ -66,10 +66,10 @@ class PipeEnd:
         self.link = link
         self.intake = intake
         self.metrics = metrics
-        self.exchanges = ExchangeTable()
-        self.calls = CallTable(ids)
-        self.admission = Admission(intake.limits, largest_message, intake.send_nowait)
-        self.outbox = PipeOutbox(
+        self.exchanges: ExchangeTable = ExchangeTable()
+        self.calls: CallTable = CallTable(ids)
+        self.admission: Admission = Admission(intake.limits, largest_message, intake.send_nowait)
+        self.outbox: PipeOutbox = PipeOutbox(
             link,
             intake.limits.outbox_bytes,
             metrics,
@@ -78,7 +78,7 @@ class PipeEnd:
             written=self._note_change,
         )
         self.era: InboundEra = intake.new_era(self)
-        self.received_at = 0.0
+        self.received_at: float = 0.0
         self.accepting = True
         self._changed = trio.lowlevel.ParkingLot()
         self._on_stray: Callable[[Response], None] | None = None

@@ -67,9 +67,9 @@ class PipeOutbox:
         self._batch: _Batch | None = None
         self._write_nowait: Callable[[list[Any]], list[Any]] | None = getattr(link, "write_nowait", None)
         self._closing = False
-        self.closed = False
-        self.pending_bytes = 0
-        self.urgent_bytes = 0
+        self.closed: bool = False
+        self.pending_bytes: int = 0
+        self.urgent_bytes: int = 0
 
     @property
     def over(self) -> bool:

@@ -33,7 +33,7 @@ class CancelRegion(trio.abc.Instrument):
     """
 
     def __init__(self, point: int) -> None:
-        self.reached = False
+        self.reached: bool = False
         self._point = point
         self._count = 0
         self._open = False

@@ -88,8 +88,10 @@ class connect:
             client_limits: ``limits`` of `open_client`.
             **client_options: The further options of `open_client`, such as ``client_info`` and ``deadlines``.
         """
-        self.shutdown = trio.Event() if shutdown is None else shutdown
+        self.shutdown: trio.Event = trio.Event() if shutdown is None else shutdown
         use_bytes = bytes or codec is not None or streams is not None
+        self.server_transport: ServerTransport
+        self.client_transport: ClientTransport
         self.server_transport, self.client_transport = _transports(use_bytes, codec, streams)
         self._nursery = nursery
         self._manager: Any = None

@@ -36,7 +36,7 @@ class CrashPlan:
     """
 
     def __init__(self, point: int) -> None:
-        self.reached = False
+        self.reached: bool = False
         self._point = point
         self._count = 0
         self._place = "not reached"

@@ -131,7 +131,7 @@ class FaultPlan:
     """
 
     def __init__(self, point: int, fault: Fault = "broken") -> None:
-        self.reached = False
+        self.reached: bool = False
         self.fault = fault
         self._point = point
         self._count = 0

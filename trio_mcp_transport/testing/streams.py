@@ -34,15 +34,16 @@ class _Direction:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.buffer = bytearray()
+        self.buffer: bytearray = bytearray()
         self.ended = False
         self.sender_closed = False
         self.receiver_closed = False
-        self.sending = _Claim("sending on")
-        self.receiving = _Claim("receiving from")
-        self.changed = trio.lowlevel.ParkingLot()
+        self.sending: _Claim = _Claim("sending on")
+        self.receiving: _Claim = _Claim("receiving from")
+        self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
     def check_sendable(self) -> None:
+        """Raise as a stream does on which nothing can be sent any more."""
         if self.sender_closed or self.ended:
             raise trio.ClosedResourceError("this side of the stream was closed")
         if self.receiver_closed:

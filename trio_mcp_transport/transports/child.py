@@ -74,7 +74,7 @@ class Child:
         self, name: str, process: trio.Process, pair: FdPair, stderr: FdReceiveStream | None, collector: StderrCollector
     ) -> None:
         self.name = name
-        self.pid = process.pid
+        self.pid: int = process.pid
         self.pair = pair
         self._watch = ExitWatch(process)
         self._stderr = stderr

@@ -108,7 +108,7 @@ class Envelope:
     modern: ClassVar[bool] = False
 
     def __init__(self, revision: str = "") -> None:
-        self.revision = revision
+        self.revision: str = revision
         self.client_info: Mapping[str, Any] | None = None
         self.client_capabilities: Mapping[str, Any] = {}
         self.progress_token: MessageId | None = None

@@ -40,7 +40,7 @@ class _Call:
     __slots__ = ("_frame", "_params", "_raw", "extra", "method")
 
     def __init__(self, method: str, params: Mapping[str, Any] | msgspec.Raw | bytes | None = None) -> None:
-        self.method = method
+        self.method: str = method
         self.extra: dict[str, Any] | None = None
         self._frame: bytes | None = None
         self._params: Any = None
@@ -139,11 +139,12 @@ class Request(_Call):
     ) -> None:
         if type(id) is not int and type(id) is not str:
             raise LocalProtocolError(f"a request id is an integer or a string, not {id!r}")
-        self.id = id
+        self.id: int | str = id
         if params is None:
             # The path of every request read from the wire, without the call of a base class.
             self.method = method
-            self.extra = self._frame = self._params = self._raw = None
+            self.extra: dict[str, Any] | None = None
+            self._frame = self._params = self._raw = None
         else:
             super().__init__(method, params)
 
@@ -166,7 +167,7 @@ class Response:
     __slots__ = ("_frame", "_result", "error", "extra", "id")
 
     def __init__(self, id: MessageId | None, result: Any = None, error: RpcError | None = None) -> None:
-        self.id = id
+        self.id: MessageId | None = id
         self.error = error
         self.extra: dict[str, Any] | None = None
         self._result = result
@@ -226,8 +227,8 @@ class Batch:
     __slots__ = ("frame", "items")
 
     def __init__(self, items: list[Any], frame: bytes) -> None:
-        self.items = items
-        self.frame = frame
+        self.items: list[Any] = items
+        self.frame: bytes = frame
 
 
 Message = Request | Notification | Response

@@ -55,20 +55,20 @@ class ModernEnvelope(Envelope):
     def __init__(self, revision: str, server_info: ServerInfo | None, result_types: Collection[str]) -> None:
         # Written out: one of these is made for every request, and a base class call costs a tenth of it.
         self.revision = revision
-        self.client_info = None
+        self.client_info: Mapping[str, Any] | None = None
         self.client_capabilities = NOTHING
-        self.progress_token = None
-        self.log_level = None
+        self.progress_token: int | str | None = None
+        self.log_level: str | None = None
         self.trace = NOTHING
-        self.server_info = server_info
-        self.result_types = result_types
+        self.server_info: ServerInfo | None = server_info
+        self.result_types: Collection[str] = result_types
 
     def result(self, method: str, value: Any) -> Any:
         """Complete a handler's value: ``resultType`` and the server's identity are added where absent (M-JR-07).
 
         Raises:
-            LocalProtocolError: No JSON object; a reserved ``_meta`` key; an unknown ``resultType``; an ``input_required`` result without
-                content or for a method that cannot ask (M-MR-02, M-MR-03).
+            LocalProtocolError: No JSON object; a reserved ``_meta`` key; an unknown ``resultType``; an
+                ``input_required`` result without content or for a method that cannot ask (M-MR-02, M-MR-03).
             RpcError: -32021 when the result asks for input the client never declared (M-MR-04).
         """
         members = value if type(value) is dict else plain_object(value)
@@ -92,7 +92,7 @@ class ModernEnvelope(Envelope):
         return members
 
 
-def _raw_members(raw: msgspec.Raw) -> dict[str, Any]:
+def _raw_members(raw: Any) -> dict[str, Any]:
     try:
         return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
