@@ -305,6 +305,14 @@ def test_sealing_cuts_the_tie_to_the_callers_objects() -> None:
     assert refused.error is not None and refused.error.data == {"a": [1]}
 
 
+def test_sealing_an_error_makes_another_exception_of_it() -> None:
+    raised = RpcError(7, "no")
+    response = Response(1, error=raised)
+    response.seal()
+    assert response.error is not None and response.error is not raised
+    assert (response.error.code, response.error.message, response.error.data) == (7, "no", None)
+
+
 def test_sealing_refuses_what_a_wire_would_refuse() -> None:
     for unwritable in (Notification("m", {"a": float("nan")}), Response(1, error=RpcError(1, "", float("inf")))):
         with pytest.raises(LocalProtocolError):

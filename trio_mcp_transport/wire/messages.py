@@ -190,12 +190,14 @@ class Response:
         return self._result if isinstance(self._result, msgspec.Raw) else msgspec.Raw(jsontext.encode(self._result))
 
     def seal(self) -> None:
-        """Detach the result from the objects it was built of."""
+        """Detach the result, or the error, from the objects it was built of."""
         if self.error is None:
             self._result = self.raw_result
             self._frame = None
-        elif self.error.data is not None:
-            data = jsontext.decode(jsontext.encode(self.error.data))
+        else:
+            # An exception is an object too: raised once more, at the other end, it would carry the handler's traceback.
+            data = self.error.data
+            data = data if data is None else jsontext.decode(jsontext.encode(data))
             self.error = RpcError(self.error.code, self.error.message, data)
 
     def _members(self) -> dict[str, Any]:
