@@ -15,6 +15,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
 
 import outcome
 import trio
@@ -31,6 +32,8 @@ logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 MAX_IDLE = 128
 """Workers kept parked; one more than a connection runs at once, so that steady load spawns nothing."""
 
+_MISSING: Final = object()
+
 YIELD_EVERY = 64
 """Exchanges after which a worker lets other tasks run, as a reader does after as many messages."""
 
@@ -41,8 +44,7 @@ class Dispatcher:
     Attributes:
         handler: What every exchange is given to.
         ready: Exchanges that a worker will take; while it is not empty, a worker is awake or about to be.
-        base: The context every exchange begins in.  Comparing with it is quick while nothing was set: both then hold
-            the same immutable map.
+        base: The context every exchange begins in.
     """
 
     def __init__(self, handler: MessageHandler, channel: trio.MemoryReceiveChannel[Exchange]) -> None:
@@ -52,12 +54,14 @@ class Dispatcher:
         self._waking = False
         self._closing = False
         self._nursery: trio.Nursery | None = None
+        self._variables: tuple[tuple[contextvars.ContextVar[Any], Any], ...] = ()
         self.base: contextvars.Context = contextvars.copy_context()
         self.ready: deque[Exchange] = deque()
 
     async def run(self) -> None:
         """Serve until the channel is closed and every exchange ended; cancelled, handlers are cancelled with it."""
         self.base = contextvars.copy_context()
+        self._variables = tuple(self.base.items())
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -71,10 +75,12 @@ class Dispatcher:
         finally:
             # Only a cancelled service leaves exchanges that no worker took; whoever waits for their end must see it.
             self._drain_channel()
-            for exchange in self.ready:
+            while self.ready:
+                exchange = self.ready.popleft()
                 exchange.cancel(CancelCause.SERVICE)
                 exchange.end()
-            self.ready.clear()
+                # Its end may have let in another one, out of the queue of its connection.
+                self._drain_channel()
 
     def offer(self, exchange: Exchange) -> bool:
         """Take an exchange past the channel when a parked worker can serve it; saves this task a turn."""
@@ -109,6 +115,25 @@ class Dispatcher:
         await trio.lowlevel.wait_task_rescheduled(abort)
         self._waking = False
         return True
+
+    async def yield_(self) -> bool:
+        """Let other tasks run; False when the worker shall end.  A worker that was woken meanwhile takes over."""
+        if self.ready and self._waking:
+            # Going on beside it, both would serve as many again before anybody else had a turn.
+            return await self.park()
+        await trio.lowlevel.checkpoint()
+        return True
+
+    def stained(self) -> bool:
+        """Tell whether the last handler left anything in the context of the running worker."""
+        context = contextvars.copy_context()
+        if len(context) != len(self._variables):
+            return True
+        # By identity: a value may claim to be equal to another, or refuse to be compared.
+        for variable, value in self._variables:
+            if context.get(variable, _MISSING) is not value:
+                return True
+        return False
 
     async def refresh(self) -> None:
         """Give the running worker a clean context, for the last handler left something in its own; a checkpoint."""
@@ -149,11 +174,12 @@ class Dispatcher:
 class _Worker:
     """One task that serves exchange after exchange."""
 
-    __slots__ = ("_dispatcher", "_exchange", "_stopped")
+    __slots__ = ("_dispatcher", "_exchange", "_served", "_stopped")
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._exchange: Exchange | None = None
+        self._served = 0
         self._stopped = False
 
     async def run(self) -> None:
@@ -172,7 +198,7 @@ class _Worker:
                 if self._exchange is not None:
                     _conclude(self._exchange, failure)
                     self._exchange = None
-                    if contextvars.copy_context() != self._dispatcher.base:
+                    if self._dispatcher.stained():
                         await self._dispatcher.refresh()
         finally:
             if self._exchange is not None:
@@ -185,8 +211,13 @@ class _Worker:
         dispatcher = self._dispatcher
         handler = dispatcher.handler
         ready = dispatcher.ready
-        served = 0
         while True:
+            if self._served >= YIELD_EVERY:
+                # Counted by worker, not by scope: handlers that fail and those that are cancelled count as well.
+                self._served = 0
+                if not await dispatcher.yield_():
+                    self._stopped = True
+                    return
             exchange = dispatcher.take()
             if exchange is None:
                 self._stopped = not await dispatcher.park()
@@ -194,6 +225,7 @@ class _Worker:
                     return
                 continue
             self._exchange = exchange
+            self._served += 1
             if exchange.begin(scope):
                 message = exchange.message
                 if type(message) is Fault:
@@ -215,14 +247,11 @@ class _Worker:
                 # A result returned after a cancel is discarded; the cause decides what the peer gets instead.
                 exchange.settle()
             self._exchange = None
-            if contextvars.copy_context() != dispatcher.base:
+            if dispatcher.stained():
                 await dispatcher.refresh()
             if exchange.cause is not None:
                 # The scope may be cancelled, and nobody else ever sees it: leave it, the next exchange gets another.
                 return
-            served += 1
-            if served % YIELD_EVERY == 0:
-                await trio.lowlevel.checkpoint()
 
 
 def _conclude(exchange: Exchange, failure: BaseExceptionGroup[BaseException] | None) -> None:
