@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.processes import ECHO, Program, encode, request, running
+from tests.processes import ECHO, Program, cpu_seconds, encode, request, running
 from trio_mcp_transport import NewlineCodec, StdioClientTransport, open_client
 from trio_mcp_transport.wire.signals import Signal
 
 MIB = 1 << 20
 RATIO = 3.0
-"""The published bound for twice the size; a quadratic reader takes four times as long."""
+"""The published bound for twice the size; a quadratic reader takes four times as long.
+
+Time is that of the processor: on a busy machine the clock on the wall gave ratios from 0.9 to 3.0 for the same code.
+"""
 LINEAR_SIZES = (32 * MIB, 64 * MIB)
 
 
@@ -31,16 +34,16 @@ def line_of(size: int) -> bytes:
 
 
 def through_codec(line: bytes, chunk: int) -> float:
-    """Return the seconds a codec takes for one line in chunks of a size."""
+    """Return the processor seconds a codec takes for one line in chunks of a size."""
     codec = NewlineCodec(len(line))
     chunks = [line[at : at + chunk] for at in range(0, len(line), chunk)] if chunk > 1 else [b"x"] * len(line)
-    began = time.perf_counter()
+    began = time.process_time()
     for one in chunks:
         codec.feed(one)
         assert codec.next_frame() is Signal.NEED_DATA
     codec.feed(b"\n")
     frame = codec.next_frame()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert len(frame) == len(line)
     return took
 
@@ -62,21 +65,22 @@ def test_reading_a_long_line_is_linear(chunk: int, sizes: tuple[int, int]) -> No
 
 
 async def ask(program: Program, line: bytes) -> float:
-    """Send one line; return the seconds until it is answered."""
-    assert program.stdin is not None
-    began = time.perf_counter()
+    """Send one line; return the processor seconds the server took until it answered."""
+    began = cpu_seconds(program.pid)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(program.send_bytes, line + b"\n")
         assert (await program.message())["result"] == {}
-    return time.perf_counter() - began
+    return cpu_seconds(program.pid) - began
 
 
 async def test_a_server_takes_a_line_of_64_mib_in_linear_time(tmp_path: Path) -> None:
     small, large = (line_of(size) for size in LINEAR_SIZES)
     async with running([*ECHO, "--max-message-size", str(64 * MIB)], tmp_path) as server:
-        best_small = min([await ask(server, small) for _ in range(2)])
-        best_large = min([await ask(server, large) for _ in range(2)])
-    assert best_large / best_small <= RATIO
+        # Sums, because the kernel counts in steps of 10 ms.
+        all_small = sum([await ask(server, small) for _ in range(3)])
+        all_large = sum([await ask(server, large) for _ in range(3)])
+    assert all_small > 0
+    assert all_large / all_small <= RATIO
 
 
 async def test_one_byte_over_the_limit_is_refused_and_its_neighbours_are_served(tmp_path: Path) -> None:
