@@ -127,13 +127,11 @@ class Dispatcher:
     def stained(self) -> bool:
         """Tell whether the last handler left anything in the context of the running worker."""
         context = contextvars.copy_context()
-        if len(context) != len(self._variables):
+        variables = self._variables
+        if len(context) != len(variables):
             return True
         # By identity: a value may claim to be equal to another, or refuse to be compared.
-        for variable, value in self._variables:
-            if context.get(variable, _MISSING) is not value:
-                return True
-        return False
+        return bool(variables) and any(context.get(variable, _MISSING) is not value for variable, value in variables)
 
     async def refresh(self) -> None:
         """Give the running worker a clean context, for the last handler left something in its own; a checkpoint."""
