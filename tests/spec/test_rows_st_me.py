@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from typing import Any
@@ -486,3 +487,51 @@ async def test_identities_decide_nothing() -> None:
 
 def test_the_envelope_the_tests_send_is_complete() -> None:
     assert set(modern_params()["_meta"]) == {VERSION_KEY, CAPABILITIES_KEY}
+
+
+@pytest.mark.requirement("M-ST-01", "M-ME-13")
+async def test_what_a_handler_does_to_its_message_is_not_seen_by_the_next(autojump_clock: Any) -> None:
+    async def meddle(request: Request, context: MessageContext) -> Any:
+        seen = sorted(context.client_capabilities)
+        await context.progress(1)
+        await context.log("error", "x")
+        request.meta.pop(LOG_KEY, None)
+        request.meta.pop("progressToken", None)
+        dict.update(context.client_capabilities, {"meddled": {}})  # type: ignore[arg-type]  # what nobody should do
+        return {"seen": seen}
+
+    async with serve_bytes(meddle) as wire:
+        await wire.send_line(modern_request(1, "m", progressToken=5, **{LOG_KEY: "debug"}))
+        assert [(await wire.receive()).get("method") for _ in range(3)].count(None) == 1
+        plain = modern_request(2, "m")
+        plain["params"]["_meta"][CAPABILITIES_KEY] = {"meddled": {}}
+        for request in (plain, plain, modern_request(3, "m")):
+            answer = await wire.ask(request)
+            assert answer["result"]["seen"] == sorted(request["params"]["_meta"][CAPABILITIES_KEY])
+
+
+@pytest.mark.requirement("M-ST-01", "M-ME-04")
+@pytest.mark.parametrize("token", [True, 1.0])
+async def test_a_malformed_envelope_is_refused_though_one_that_compares_equal_came_before(token: Any) -> None:
+    async with serve_bytes() as wire:
+        assert "result" in await wire.ask(modern_request(1, "m", progressToken=1))
+        assert (await wire.ask(modern_request(2, "m", progressToken=token)))["error"]["code"] == -32602
+
+
+@pytest.mark.requirement("M-ST-01")
+async def test_two_requests_with_the_same_envelope_share_nothing(autojump_clock: Any) -> None:
+    async def compare(request: Request, context: MessageContext) -> Any:
+        if request.params["first"]:
+            dict.clear(context.client_capabilities)  # type: ignore[arg-type]  # what nobody should do
+            await trio.sleep(1)
+        return {"seen": dict(context.client_capabilities)}
+
+    async with serve_bytes(compare) as wire:
+        lines = []
+        for first in (True, False):
+            request = with_envelope(int(first), {"roots": {}})
+            request["params"]["first"] = first
+            lines.append(json.dumps(request).encode() + b"\n")
+        await wire.send_bytes(b"".join(lines))
+        assert (await wire.receive())["result"]["seen"] == {"roots": {}}
+        assert (await wire.receive())["result"]["seen"] == {}
