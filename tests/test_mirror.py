@@ -8,10 +8,11 @@ from tests.package_tree import PACKAGE, ROOT, modules
 
 # Folders whose tests belong to no single module.
 OTHER_FOLDERS = frozenset({"conformance", "interop", "problems", "properties", "spec"})
-# Tests of the project itself.
+# Tests of the project itself, and of what many modules share.
 OTHER_FILES = frozenset(
     {
         "test_benchmarks.py",
+        "test_cancellation.py",
         "test_docstrings.py",
         "test_examples.py",
         "test_exports.py",

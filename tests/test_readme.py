@@ -2,7 +2,8 @@
 
 A page holds programs as ``code-block:: python`` with a ``:caption:``, the name of the file.  All programs of a page
 are written into one folder, and each is run there with an empty standard input.  Where a ``code-block:: text`` with
-the caption ``output of NAME`` follows, that is exactly what the program prints.
+the caption ``output of NAME`` follows, that is exactly what the program prints.  What follows a ``$`` in a
+``code-block:: console`` is run by a shell, and prints exactly what stands below it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ import pytest
 from tests.package_tree import ROOT
 
 PAGES = ("README.rst", "docs/tutorial.rst")
+SESSIONS = ("docs/guides/command_line.rst",)
 BLOCK = re.compile(
     r"^\.\. code-block:: (?P<language>\w+)\n"
     r"(?P<options>(?:[ ]+:[\w-]+:.*\n)*)"
@@ -89,6 +92,54 @@ def test_program_runs_as_told(page: str, name: str, tmp_path: Path) -> None:
     told = expected_output(read(page), name)
     if told is not None:
         assert output == told
+
+
+def session(text: str) -> list[tuple[str, str]]:
+    """Return the commands of a console block, each with what it prints."""
+    found: list[tuple[str, str]] = []
+    for line in text.splitlines(keepends=True):
+        if line.startswith("$ "):
+            found.append((line[2:].strip(), ""))
+        else:
+            command, printed = found.pop()
+            found.append((command, printed + line))
+    return found
+
+
+def shell(command: str) -> str:
+    """Run a command as somebody would who installed the package, and return all it prints."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
+def commands() -> list[tuple[str, str]]:
+    texts = [block.text for page in SESSIONS for block in blocks(read(page)) if block.language == "console"]
+    return [pair for text in texts for pair in session(text)]
+
+
+@pytest.mark.parametrize(("command", "printed"), commands())
+def test_command_prints_what_is_told(command: str, printed: str) -> None:
+    assert shell(command) == printed
+
+
+def test_every_guide_with_commands_is_run() -> None:
+    guides = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.rst")}
+    assert {page for page in guides if "code-block:: console" in read(page)} == set(SESSIONS)
+    assert len(commands()) > 3
+
+
+def test_a_session_is_read() -> None:
+    assert session("$ a b\none\n two\n$ c\n$ d\n\n") == [("a b", "one\n two\n"), ("c", ""), ("d", "\n")]
 
 
 def test_no_program_is_passed_over() -> None:

@@ -19,7 +19,7 @@ from .errors import TransportError
 from .exchange import Exchange
 from .limits import Limits
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "Target"]
 
 logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 

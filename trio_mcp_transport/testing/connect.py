@@ -50,6 +50,9 @@ class connect:
         client_transport: For further clients of the same server, when no bytes are used: `open_client` takes it again.
     """
 
+    server_transport: ServerTransport
+    client_transport: ClientTransport
+
     def __init__(
         self,
         handler: MessageHandler,
@@ -90,8 +93,6 @@ class connect:
         """
         self.shutdown: trio.Event = trio.Event() if shutdown is None else shutdown
         use_bytes = bytes or codec is not None or streams is not None
-        self.server_transport: ServerTransport
-        self.client_transport: ClientTransport
         self.server_transport, self.client_transport = _transports(use_bytes, codec, streams)
         self._nursery = nursery
         self._manager: Any = None
