@@ -199,6 +199,20 @@ def test_an_endless_scenario_is_caught_even_behind_a_shield() -> None:
     assert "test_cancel.py" in str(caught.value)
 
 
+def test_a_cancellation_that_is_obeyed_late_is_caught() -> None:
+    async def scenario(region: CancelRegion) -> None:
+        with region:
+            try:
+                await trio.sleep(1)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(3)
+
+    with pytest.raises(AssertionError, match=r"left 3 s after the cancellation, not within 2\.5 s"):
+        cancel_at_every_checkpoint(scenario, within=2.5)
+    assert cancel_at_every_checkpoint(scenario, within=4) > 2
+
+
 def test_too_many_points_are_an_error_not_a_sample() -> None:
     async def scenario(region: CancelRegion) -> None:
         with region:

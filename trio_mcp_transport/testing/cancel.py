@@ -6,6 +6,7 @@ how it looks at what the cancellation left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
@@ -32,8 +33,10 @@ class CancelRegion(trio.abc.Instrument):
         reached: Whether the cancellation came.
     """
 
-    def __init__(self, point: int) -> None:
+    def __init__(self, point: int, within: float = math.inf) -> None:
         self.reached: bool = False
+        self._within = within
+        self._cancelled_at = math.inf
         self._point = point
         self._count = 0
         self._open = False
@@ -70,6 +73,11 @@ class CancelRegion(trio.abc.Instrument):
         self._open = False
         assert self._scope is not None
         absorbed = self._scope.__exit__(kind, error, traceback)
+        if trio.current_time() - self._cancelled_at > self._within:
+            late = trio.current_time() - self._cancelled_at
+            self._problems.append(
+                f"the block was left {late:g} s after the cancellation, not within {self._within:g} s"
+            )
         if self._delivered and error is None:
             self._problems.append("the cancellation was swallowed: Cancelled was raised inside and did not come out")
         return absorbed
@@ -88,7 +96,7 @@ class CancelRegion(trio.abc.Instrument):
         return self._place
 
     def problems(self) -> list[str]:
-        """Say whether the cancellation was swallowed."""
+        """Say whether the cancellation was swallowed or obeyed late."""
         return self._problems
 
     def instruments(self) -> list[trio.abc.Instrument]:
@@ -100,6 +108,7 @@ class CancelRegion(trio.abc.Instrument):
         if self._count == self._point:
             assert self._scope is not None
             self.reached = True
+            self._cancelled_at = trio.current_time()
             self._place = f"before a step of {task.name} at {where(task)}"
             self._scope.cancel(_REASON)
 
@@ -111,6 +120,7 @@ def cancel_at_every_checkpoint(
     dense: int | None = None,
     stride: int = 1,
     seconds: float | None = None,
+    within: float = math.inf,
     real_clock: bool = False,
     allowed: tuple[type[BaseException], ...] = (),
     seed: int = 0,
@@ -136,6 +146,7 @@ def cancel_at_every_checkpoint(
         dense: Points taken one by one before ``stride`` applies; all of them by default.
         stride: Distance of the later points, for scenarios with processes, where a run costs a tenth of a second.
         seconds: Longest run; 60 of the virtual clock, 10 of the real one.
+        within: Longest time from the cancellation to the end of the region: 0 on a virtual clock says "at once".
         real_clock: For scenarios with processes or sockets.
         allowed: Exceptions that may leave the scenario.
         seed: Chooses the order of tasks that are ready at once.
@@ -153,4 +164,4 @@ def cancel_at_every_checkpoint(
         dense=limit if dense is None else dense,
         seconds=(10.0 if real_clock else 60.0) if seconds is None else seconds,
     )
-    return inject(scenario, CancelRegion, options, "cancelled")
+    return inject(scenario, lambda point: CancelRegion(point, within), options, "cancelled")
