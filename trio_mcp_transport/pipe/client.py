@@ -226,4 +226,3 @@ class PipeConnection:
             raise ConnectionClosed("the client was closed")
         if self.failure is not None or self._end.outbox.closed:
             raise (self.failure or ConnectionClosed("the connection is closed")).twin()
-

@@ -81,9 +81,7 @@ class PipeOutbox:
         """Whether even messages that pass the bound, refusals and notices, pile up: the peer reads nothing at all."""
         return self.urgent_bytes > self._bound
 
-    def put_nowait(
-        self, exchange: Exchange | None, message: Message, final: bool, *, last: bool = False
-    ) -> bool:
+    def put_nowait(self, exchange: Exchange | None, message: Message, final: bool, *, last: bool = False) -> bool:
         """Put a message if there is room; return whether it was taken.
 
         Args:
