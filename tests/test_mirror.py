@@ -18,6 +18,7 @@ OTHER_FILES = frozenset(
         "test_exports.py",
         "test_layers.py",
         "test_mirror.py",
+        "test_nothing_left.py",
         "test_readme.py",
         "test_reference.py",
     }
