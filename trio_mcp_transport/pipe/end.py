@@ -27,7 +27,7 @@ from ..errors import (
     RpcError,
     TransportError,
 )
-from ..exchange import CancelCause, Exchange, Fault
+from ..exchange import LISTEN, CancelCause, Exchange, Fault
 from ..intake import Intake
 from ..metrics import Load, TransportMetrics
 from ..wire.codes import INTERNAL_ERROR, INVALID_REQUEST
@@ -134,7 +134,7 @@ class PipeEnd:
             return
         if terms is None:
             self.metrics.dropped += 1
-            logger.debug("%s: dropped the request %s", self.info.connection_id, request.method)
+            logger.debug("%s: dropped the request %.100r", self.info.connection_id, request.method)
             return
         if not isinstance(terms, Envelope):
             self._answer(request, Response(request.id, terms))
@@ -172,20 +172,22 @@ class PipeEnd:
     def _take_cancel(self, notification: Notification) -> None:
         params = notification.params
         exchange = self.exchanges.find(id_ := params.get("requestId"))
-        logger.debug("%s: peer cancelled %r: %s", self.info.connection_id, id_, params.get("reason"))
+        reason = params.get("reason")
+        logger.debug("%s: the peer cancelled %.100r, reason: %.200r", self.info.connection_id, id_, reason)
         if exchange is not None:
             exchange.cancel(CancelCause.PEER)
             if self.admission.withdraw(exchange):
                 exchange.end()
-        elif (call := self.calls.find(id_)) is not None:
-            # A server that tears down a listen names this side's own id (M-SU-11): an end without a result.
+        elif (call := self.calls.find(id_)) is not None and call.request.method == LISTEN:
+            # A server that tears down a listen names this side's own id (M-SU-11): an end without a result.  Any other
+            # call with that id has it by chance: what the peer cancels is its own request, which has ended here.
             self.calls.remove(call)
             call.fail(ConnectionClosed(f"the peer ended {call.request.method}"))
 
     def _take_response(self, response: Response) -> None:
         if self.calls.respond(response) is None:
             self.metrics.dropped += 1
-            logger.debug("%s: response %r for nobody", self.info.connection_id, response.id)
+            logger.debug("%s: response %.100r for nobody", self.info.connection_id, response.id)
             if self._on_stray is not None:
                 self._on_stray(response)
 
@@ -315,6 +317,8 @@ class PipeEnd:
             TransportError: There will be none.
         """
         limits = self.intake.limits
+        if not self.accepting:
+            raise ConnectionClosed(f"{method}: the connection is ending, and nobody would read the answer")
         if len(self.calls) >= limits.max_pending:
             raise LocalProtocolError(f"{limits.max_pending} requests to this peer already wait for an answer")
         call = Call(Request(self.calls.next_id(), method, params), Deadlines(total=None), limits)
@@ -324,7 +328,8 @@ class PipeEnd:
             await self.send_call(call)
             response = await call.answer()
         finally:
-            if lent and exchange is not None:
+            if lent and exchange in self.exchanges.open:
+                # One that has ended meanwhile, while a task it left behind was asking, could never give it back.
                 self.admission.retake(exchange)
         if response.error is not None:
             raise response.error
