@@ -5,7 +5,7 @@ Must never decide what a message means; it turns bytes into typed messages and b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -61,6 +61,7 @@ class FramedLink:
         self._write_deadline = write_deadline
         self._owns_stream = owns_stream
         self._metrics = metrics or TransportMetrics()
+        self._encode_parts: Callable[[bytes], tuple[bytes, ...]] | None = getattr(codec, "encode_parts", None)
         self._send_nowait = getattr(stream, "send_nowait", None)
 
     async def fill(self) -> bool:
@@ -76,7 +77,7 @@ class FramedLink:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionFailed(f"reading failed: {error.__cause__ or error}") from error
         self._metrics.bytes_received += len(chunk)
-        self._codec.feed(chunk)
+        self._codec.feed(bytes(chunk))  # no copy, unless a stream hands out its own buffer
         return bool(chunk)
 
     def next_message(self) -> Message | Batch | Signal:
@@ -87,7 +88,7 @@ class FramedLink:
             FramingError: From the codec.
         """
         frame = self._codec.next_frame()
-        if type(frame) is Signal:
+        if isinstance(frame, Signal):
             return frame
         return messages.decode(frame, max_depth=self._max_depth)
 
@@ -101,8 +102,11 @@ class FramedLink:
         payload = messages.encode(message)
         if len(payload) > self._max_outgoing:
             raise MessageTooLarge(f"a message of {len(payload)} bytes is over the outgoing limit {self._max_outgoing}")
+        if self._encode_parts is not None:
+            # The pieces are joined once, together with those of other messages.
+            return self._encode_parts(payload), len(payload) + 1
         frame = self._codec.encode(payload)
-        return frame, len(frame)
+        return (frame,), len(frame)
 
     def control_bytes(self) -> bytes:
         """Return what the codec owes the peer of its own, such as a pong."""
@@ -174,18 +178,18 @@ class FramedLink:
 
 
 def _joined(items: Sequence[Any]) -> list[Any]:
-    if len(items) == 1:
-        return list(items)
+    """Return what is to be written, in order: small pieces joined, large ones as they are, memoryviews untouched."""
     writes: list[Any] = []
     small: list[bytes] = []
     for item in items:
-        if len(item) <= JOIN_BELOW:
-            small.append(item)
-            continue
-        if small:
-            writes.append(b"".join(small))
-            small = []
-        writes.append(item)
+        for piece in item if type(item) is tuple else (item,):
+            if len(piece) <= JOIN_BELOW:
+                small.append(piece)
+                continue
+            if small:
+                writes.append(b"".join(small))
+                small = []
+            writes.append(piece)
     if small:
         writes.append(b"".join(small))
     return writes

@@ -26,6 +26,9 @@ LONG_TEXT: Final = 4096
 
 FEW_ITEMS: Final = 64
 
+_HARMLESS: Final = frozenset({str, int, bool, type(None), bytes, bytearray, memoryview, msgspec.Raw})
+"""Types that cannot hold a NaN; looked up by exact type, which is what JSON decoding and most handlers make."""
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -146,16 +149,22 @@ def _has_non_finite(value: Any, most: int | None = None) -> bool | None:
             if most < 0:
                 return None
         item = pending.pop()
-        if isinstance(item, float):
+        kind = type(item)
+        if kind in _HARMLESS:
+            continue
+        if kind is dict:
+            pending += item.values()
+        elif kind is list:
+            pending += item
+        elif isinstance(item, float):
             if item != item or item in (float("inf"), float("-inf")):
                 return True
         elif isinstance(item, dict):
-            pending.extend(item.keys())
-            pending.extend(item.values())
+            pending += item.values()
         elif isinstance(item, (list, tuple, set, frozenset)):
-            pending.extend(item)
-        elif item is not None and not isinstance(item, (str, int, bytes, bytearray, memoryview, msgspec.Raw)):
+            pending += item
+        else:
             plain = msgspec.to_builtins(item, builtin_types=(msgspec.Raw,))
-            if plain is not item and type(plain) is not type(item):
+            if plain is not item and type(plain) is not kind:
                 pending.append(plain)
     return False

@@ -28,7 +28,10 @@ _DEFAULT_LIMIT = 16 * 1024 * 1024
 """Bytes of payload; four times gRPC's default of 4 MiB, because pipes carry tool results with inline images."""
 
 _WINDOW = 8 * 1024
-"""Bytes cut for one split: about 64 lines of 100 bytes, so that hardly anything is cut twice."""
+"""Bytes cut for one split at first: about 64 lines of 100 bytes, so that hardly anything is cut twice."""
+
+_LARGEST_WINDOW = 64 * 1024
+"""Bytes cut for one split where lines are long: the size of a chunk."""
 
 _SPLIT = 64
 """Frames split ahead of the consumer; the reader of a pipe passes a checkpoint after as many."""
@@ -69,6 +72,7 @@ class NewlineCodec:
         "_lines",
         "_offset",
         "_pieces",
+        "_window",
     )
 
     def __init__(self, max_message_size: int = _DEFAULT_LIMIT) -> None:
@@ -82,6 +86,7 @@ class NewlineCodec:
         self._pieces = PieceBuffer()  # the beginning of the line that continues in _chunk
         self._dropping = False  # inside a refused line ...
         self._dropped = 0  # ... of which this many bytes are gone
+        self._window = _WINDOW  # follows the length of the lines, so that a split yields about as many as it may
         self._ended = False
         self._failure = ""  # why no frame will ever follow
 
@@ -135,13 +140,21 @@ class NewlineCodec:
             LocalProtocolError: The peer would not receive this payload: it is empty, contains a newline, or ends in
                 a CR, which counts as part of the delimiter.
         """
+        return b"".join(self.encode_parts(payload))
+
+    def encode_parts(self, payload: bytes) -> tuple[bytes, ...]:
+        """Return the pieces of the line, for a caller that joins several anyway; otherwise as `encode`.
+
+        Raises:
+            LocalProtocolError: As `encode`.
+        """
         if not payload:
             raise LocalProtocolError("an empty payload is no line: the peer would skip it")
         if b"\n" in payload:
             raise LocalProtocolError("a newline inside the payload would cut it in two")
         if payload[-1] == _CR:
             raise LocalProtocolError("the peer would lose the CR at the end of the payload")
-        return payload + b"\n"
+        return payload, b"\n"
 
     def bytes_to_send(self) -> bytes:
         """Return ``b""``: a line owes the peer nothing."""
@@ -164,14 +177,16 @@ class NewlineCodec:
     def _split_window(self) -> bool:
         """Split what one window holds; return False, with nothing done, when its first line needs `_take_line`."""
         start = self._offset
-        window = self._chunk[start : start + _WINDOW]
+        window = self._chunk[start : start + self._window]
         lines = window.split(b"\n", _SPLIT)
         used = len(window) - len(lines.pop())
         if len(window) > self._limit or b"\r" in window:
             used = self._check_lines(lines)
         if not lines:
+            self._window = _LARGEST_WINDOW
             return False
         self._offset = start + used
+        self._window = min(max(used // len(lines) * _SPLIT, _WINDOW), _LARGEST_WINDOW)
         lines.reverse()
         self._lines += lines
         return True
