@@ -172,15 +172,11 @@ class StdioClientTransport(ClientTransport):
         """
         if self._child is not None and self._child.exit_status is None:
             raise LocalProtocolError("this transport already runs")
+        # Before there is a child: whatever raises between its start and the block below would leave it running.
+        codec = self._codec(setup.limits.message_size(CLIENT_MESSAGE_SIZE))
         child = await spawn(self._command, **self._environment)  # type: ignore[arg-type]  # checked by __init__
         self._child = child
-        link = FramedLink(
-            child.pair,
-            self._codec(setup.limits.message_size(CLIENT_MESSAGE_SIZE)),
-            setup.limits,
-            owns_stream=False,
-            metrics=self._metrics,
-        )
+        link = FramedLink(child.pair, codec, setup.limits, owns_stream=False, metrics=self._metrics)
         info = ConnectionInfo(transport="stdio", connection_id=connection_id("stdio"), peer=Peer(address=self.address))
 
         async def explain(error: TransportError) -> TransportError:
