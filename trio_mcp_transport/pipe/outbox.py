@@ -111,8 +111,21 @@ class PipeOutbox:
             self._wake()
         return True
 
-    async def put(self, exchange: Exchange | None, message: Message, final: bool) -> None:
+    async def put(
+        self,
+        exchange: Exchange | None,
+        message: Message,
+        final: bool,
+        *,
+        unless: Callable[[], bool] | None = None,
+    ) -> None:
         """Put a message, waiting for room.  A checkpoint; cancelled while waiting, nothing was put.
+
+        Args:
+            exchange: What it belongs to.
+            message: The message.
+            final: Whether it is the response.
+            unless: Asked after each wait; once it says yes, the message is no longer wanted and is not put.
 
         Raises:
             LocalProtocolError: The message cannot be written.
@@ -126,6 +139,8 @@ class PipeOutbox:
             await self._room.park()
             waited = True
             self._check_open()
+            if unless is not None and unless():
+                return
         if exchange is not None and exchange.answered:
             # While this message waited for room, a drain gave the final answer: nothing may follow it.
             return
@@ -149,6 +164,10 @@ class PipeOutbox:
         self.urgent_bytes += size
         self._append(item, size, exchange, message, final, size)
         self._wake()
+
+    def reconsider(self) -> None:
+        """Let whoever waits for room look again whether its message is still wanted."""
+        self._room.unpark_all()
 
     def finish(self, exchange: Exchange) -> None:
         """Learn that an exchange ended without a final message."""
