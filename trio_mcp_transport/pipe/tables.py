@@ -107,9 +107,13 @@ class CallTable:
             table = self._by_id
         return table.get(key) if type(key) is int or type(key) is str else None
 
+    def waiting(self) -> list[Call]:
+        """Return all calls, oldest first."""
+        return list(self._by_id.values())
+
     def drain(self) -> list[Call]:
         """Forget and return all calls, oldest first."""
-        calls = list(self._by_id.values())
+        calls = self.waiting()
         self._by_id.clear()
         self._by_token.clear()
         return calls
