@@ -153,9 +153,6 @@ class PipeConnection:
                 # One line that is no protocol is an event, not the death of the connection.
                 end.metrics.messages_received += 1
                 end.unreadable(error)
-            except FramingError as error:
-                end.unreadable(error)
-                raise
             if end.outbox.flooded:
                 raise ConnectionFailed("the server reads nothing, not even refusals")
             taken += 1
@@ -175,9 +172,9 @@ class PipeConnection:
     async def _say_goodbye(self) -> None:
         """Cancel open calls at the peer, flush, and end the writing side: an obedient server has nothing to drain."""
         end = self._end
-        for call in end.calls.drain():
-            end.push(Notification("notifications/cancelled", {"requestId": call.request.id}))
+        for call in end.calls.waiting():
             call.fail(ConnectionClosed("the client was closed"))
+            call.cancel()
         end.cancel_exchanges(CancelCause.CLOSED)
         with trio.move_on_after(self._setup.limits.grace):
             while end.outbox.pending_bytes and not end.outbox.closed:
@@ -213,7 +210,7 @@ class PipeConnection:
                 self._listens.append(call)
             else:
                 call.fail(error.twin())
-        self._end.era.closed()
+        self._end.leave_era()
 
     def _lose(self, error: TransportError) -> None:
         if self._lost is None:
