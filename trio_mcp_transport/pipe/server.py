@@ -194,8 +194,8 @@ class _ServedConnection:
         end = self._end
         end.accepting = False
         self._refuse_buffered()
-        end.calls.fail_all(lambda: ConnectionClosed("the peer ended the connection"))
-        end.era.closed()
+        end.calls.fail_all(lambda: ConnectionClosed("the connection is ending, and nobody would read the answer"))
+        end.leave_era()
         end.cancel_exchanges(CancelCause.DRAIN, listens_only=True)
         with trio.move_on_after(self._intake.drain):
             await self._all_ended()
@@ -239,6 +239,7 @@ class _ServedConnection:
         end = self._end
         cause = CancelCause.CLOSED if self._failure or self._drained else CancelCause.SERVICE
         end.calls.fail_all(lambda: ConnectionClosed("the connection is closed"))
+        end.leave_era()
         end.cancel_exchanges(cause)
         end.outbox.break_off()
         with trio.move_on_after(self._intake.limits.grace, shield=True):
