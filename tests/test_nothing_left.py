@@ -12,7 +12,15 @@ import pytest
 import trio
 import trio.testing
 
-from trio_mcp_transport import Handlers, ServerInfo, StdioClientTransport, memory_transports, open_client, serve
+from trio_mcp_transport import (
+    ConnectionFailed,
+    Handlers,
+    ServerInfo,
+    StdioClientTransport,
+    memory_transports,
+    open_client,
+    serve,
+)
 from trio_mcp_transport.testing import Footprint, connect
 
 CYCLES = 200
@@ -118,6 +126,18 @@ async def test_connections_that_fail_to_open() -> None:
                 pass
 
     await nothing_left_by(cycle, 50)
+
+
+async def test_a_codec_that_cannot_be_made() -> None:
+    def codec(size: int) -> Any:
+        raise KeyError("codec")
+
+    async def cycle() -> None:
+        with pytest.raises(ConnectionFailed, match="codec"):
+            async with open_client(StdioClientTransport(RESPONDER, codec=codec)):
+                pass
+
+    await nothing_left_by(cycle, 5)
 
 
 async def test_a_leak_would_be_seen() -> None:

@@ -128,16 +128,15 @@ class connect:
         block = open_client(self.client_transport, nursery=nursery, **self._client_options)
         try:
             nursery.start_soon(self._server.run)
-            with self._server.opening as opening:
+            with self._server.opening:
                 client = await block.__aenter__()
+                self._client_block = block
+                return client
+            # Only a server that failed cancels the opening.
+            raise self._server.failure or ConnectionClosed("the server has ended")
         except BaseException:
             await self._end(cancel=True)
             raise
-        if opening.cancelled_caught:
-            await self._end(cancel=True)
-            raise self._server.failure or ConnectionClosed("the server has ended")
-        self._client_block = block
-        return client
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

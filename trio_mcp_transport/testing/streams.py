@@ -223,6 +223,6 @@ class StreamClientTransport(ClientTransport):
         """
         limits = setup.limits
         codec = self._codec(limits.message_size(CLIENT_MESSAGE_SIZE))
-        link = FramedLink(self._stream, codec, limits, write_deadline=limits.write_deadline)
+        link = FramedLink(self._stream, codec, limits, write_deadline=limits.write_deadline, metrics=self._metrics)
         info = ConnectionInfo(transport="stream", connection_id=connection_id("stream"))
         await PipeConnection(setup, link, info, self._metrics).run(task_status=task_status)
