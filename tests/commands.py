@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 from tests.package_tree import ROOT
@@ -27,21 +28,37 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, **options)
 
 
+def servers_of(pid: int) -> list[int]:
+    """Return the process ids of the echo servers that a process has started and that still run."""
+    return [child for child in children_of(pid) if _read(child, "cmdline").endswith("\0echo\0stdio\0")]
+
+
+def wait_for_server(pid: int) -> int:
+    """Wait until a process has started an echo server, and return the server's process id.
+
+    Other children come and go: Trio has the C library looked up by ``ldconfig`` when it is imported.
+    """
+    until = time.monotonic() + 10
+    while not (found := servers_of(pid)):
+        assert time.monotonic() < until, "no server was started"
+        time.sleep(0.005)
+    return found[0]
+
+
 def children_of(pid: int) -> list[int]:
     """Return the process ids of the running children of a process."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (status := _status(int(name))) is not None:
-            state, parent = status
-            if parent == pid and state not in "ZX":
-                found.append(int(name))
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        state, parent = (*_read(int(name), "stat").rpartition(") ")[2].split(), "Z", "0")[:2]
+        if int(parent) == pid and state not in "ZX":
+            found.append(int(name))
     return found
 
 
-def _status(pid: int) -> tuple[str, int] | None:
+def _read(pid: int, name: str) -> str:
+    """Return a file of /proc, "" for a process that is gone."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            state, parent = file.read().rpartition(") ")[2].split()[:2]
+        with open(f"/proc/{pid}/{name}") as file:
+            return file.read()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return state, int(parent)
+        return ""

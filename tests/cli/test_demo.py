@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.commands import children_of, start, trio_mcp
+from tests.commands import children_of, start, trio_mcp, wait_for_server
 from tests.processes import alive
 from trio_mcp_transport import StdioClientTransport
 from trio_mcp_transport.cli import demo
@@ -47,7 +47,7 @@ def test_json_is_one_object_per_row() -> None:
 def test_a_server_that_is_killed_fails_its_own_row_and_no_other() -> None:
     began = time.monotonic()
     with start("demo", "--json", "--round-trips", "2000") as process:
-        (victim,) = _wait_for_child(process.pid)
+        victim = wait_for_server(process.pid)
         os.kill(victim, signal.SIGKILL)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (1, b"")
@@ -62,15 +62,6 @@ def test_a_server_that_is_killed_fails_its_own_row_and_no_other() -> None:
     assert "was killed by SIGKILL" in rows[2]["reason"]
     assert "\n" not in rows[2]["reason"]
     assert not alive(victim)
-
-
-def _wait_for_child(pid: int) -> list[int]:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        if children := children_of(pid):
-            return children
-        time.sleep(0.005)
-    raise AssertionError("the demo started no server")
 
 
 def test_the_failed_row_is_told_in_the_table() -> None:

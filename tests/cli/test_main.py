@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 
 import pytest
 
-from tests.commands import ECHO, children_of, start, trio_mcp
+from tests.commands import ECHO, start, trio_mcp, wait_for_server
 from tests.processes import alive
 from trio_mcp_transport.cli import main
 
@@ -71,28 +70,20 @@ def test_the_installed_command_is_the_module() -> None:
     assert (done.returncode, done.stdout, done.stderr) == trio_mcp("call", "nothing")
 
 
-def _first_children(pid: int) -> list[int]:
-    until = time.monotonic() + 10
-    while not (children := children_of(pid)):
-        assert time.monotonic() < until, "no child was started"
-        time.sleep(0.01)
-    return children
-
-
 def test_an_interrupt_is_130_without_a_traceback_and_leaves_no_child() -> None:
     with start("call", "sleep", '{"seconds": 60}', "--", *ECHO) as process:
-        children = _first_children(process.pid)
+        server = wait_for_server(process.pid)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, output, errors) == (130, b"", b"")
-    assert not any(alive(pid) for pid in children)
+    assert not alive(server)
 
 
 def test_an_interrupt_of_the_demo_is_130_as_well() -> None:
     with start("demo", "--round-trips", "1000") as process:
-        children = _first_children(process.pid)
+        server = wait_for_server(process.pid)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (130, b"")
     assert output.count(b"\n") == 3, "the head, and the rows of the memory transport"
-    assert not any(alive(pid) for pid in children)
+    assert not alive(server)
