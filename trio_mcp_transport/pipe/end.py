@@ -20,6 +20,7 @@ from ..deadlines import Deadlines
 from ..era import InboundEra
 from ..errors import (
     ConnectionClosed,
+    FrameTooLarge,
     FramingError,
     LocalProtocolError,
     MessageError,
@@ -34,6 +35,7 @@ from ..wire.codes import INTERNAL_ERROR, INVALID_REQUEST
 from ..wire.envelope import Envelope
 from ..wire.messages import Batch, Message, Notification, Request, Response
 from .admission import Admission
+from .asking import ask
 from .outbox import PipeOutbox
 from .tables import CallTable, ExchangeTable
 
@@ -80,8 +82,8 @@ class PipeEnd:
         self.era: InboundEra = intake.new_era(self)
         self.received_at: float = 0.0
         self.accepting = True
+        self._era_left = False
         self._changed = trio.lowlevel.ParkingLot()
-        self._on_stray: Callable[[Response], None] | None = None
 
     # What the reader calls for every message.
 
@@ -100,6 +102,7 @@ class PipeEnd:
     def unreadable(self, error: FramingError | MessageError) -> None:
         """Answer and report a frame that holds no message; the next one is served as usual."""
         self.metrics.record_error()
+        original = error
         if not isinstance(error, MessageError):
             error = MessageError(str(error), rpc_code=error.rpc_code)
         if error.message_id is not None and not error.answerable:
@@ -107,7 +110,8 @@ class PipeEnd:
         answer = self.era.unreadable(error)
         if answer is not None:
             self.outbox.put_urgent(None, answer, False)
-        self.report(error)
+        # A line that is too long is one unreadable message; after any other framing error nothing more can be read.
+        self.report(error if isinstance(original, FrameTooLarge) else original)
 
     def report(self, error: TransportError) -> None:
         """Give an error to the handler's ``handle_error``, through the queue like any message."""
@@ -188,8 +192,6 @@ class PipeEnd:
         if self.calls.respond(response) is None:
             self.metrics.dropped += 1
             logger.debug("%s: response %.100r for nobody", self.info.connection_id, response.id)
-            if self._on_stray is not None:
-                self._on_stray(response)
 
     def _take_batch(self, batch: Batch) -> None:
         try:
@@ -280,21 +282,52 @@ class PipeEnd:
             ConnectionClosed: The connection is gone.
             LocalProtocolError: The params cannot be written; nothing was sent.
         """
-        self.calls.add(call)
-        call.attach(self._cancel_call)
-        self.touch(call)
-        # A reader that waits for room must read again: the answer to this very call may be what it has to read.
-        self._note_change()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.send_call_nowait(call):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        self._register(call)
+        # Its deadline may pass while it waits for room: then the peer must hear neither of it nor of its end.
+        call.attach(self._drop_call)
         try:
-            await self.outbox.put(None, call.request, False)
+            await self.outbox.put(None, call.request, False, unless=lambda: call.done)
         except BaseException:
             self.calls.remove(call)
             raise
+        call.attach(self._cancel_call)
+
+    def send_call_nowait(self, call: Call) -> bool:
+        """Register and send a request of this side if there is room; whether it was sent.
+
+        Raises:
+            ConnectionClosed: The connection is gone.
+            LocalProtocolError: The params cannot be written; nothing was sent.
+        """
+        self._register(call)
+        sent = False
+        try:
+            sent = self.outbox.put_nowait(None, call.request, False)
+        finally:
+            if not sent:
+                self.calls.remove(call)
+        return sent
+
+    def _register(self, call: Call) -> None:
+        self.calls.add(call)
+        call.attach(self._cancel_call)
+        if call.deadlines.idle is not None:
+            self.touch(call)
+        # A reader that waits for room must read again: the answer to this very call may be what it has to read.
+        self._note_change()
 
     def touch(self, call: Call) -> None:
         """Restart the idle deadline of a call."""
         if call.deadlines.idle is not None:
             call.idle_at = trio.current_time() + call.deadlines.idle
+
+    def _drop_call(self, call: Call) -> None:
+        if self.calls.remove(call):
+            self.outbox.reconsider()
 
     def _cancel_call(self, call: Call) -> None:
         if self.calls.remove(call) and call.request.method != "initialize":
@@ -316,24 +349,7 @@ class PipeEnd:
             RpcError: The peer's answer.
             TransportError: There will be none.
         """
-        limits = self.intake.limits
-        if not self.accepting:
-            raise ConnectionClosed(f"{method}: the connection is ending, and nobody would read the answer")
-        if len(self.calls) >= limits.max_pending:
-            raise LocalProtocolError(f"{limits.max_pending} requests to this peer already wait for an answer")
-        call = Call(Request(self.calls.next_id(), method, params), Deadlines(total=None), limits)
-        exchange = context.exchange
-        lent = self.admission.lend(exchange) if exchange is not None else False
-        try:
-            await self.send_call(call)
-            response = await call.answer()
-        finally:
-            if lent and exchange in self.exchanges.open:
-                # One that has ended meanwhile, while a task it left behind was asking, could never give it back.
-                self.admission.retake(exchange)
-        if response.error is not None:
-            raise response.error
-        return response.result
+        return await ask(self, method, params, context)
 
     async def wait_change(self) -> None:
         """Wait until an exchange ended, bytes were written, or a call to the peer began; a checkpoint."""
@@ -342,6 +358,12 @@ class PipeEnd:
     def _note_change(self) -> None:
         if self._changed:
             self._changed.unpark_all()
+
+    def leave_era(self) -> None:
+        """Let the era machine give up what it attached to, once."""
+        if not self._era_left:
+            self._era_left = True
+            self.era.closed()
 
     def load(self) -> Load:
         """Return what this connection holds."""
