@@ -77,7 +77,8 @@ class FrameCodec(Protocol):
         """Return the next frame or a `Signal`.
 
         Raises:
-            FramingError: The stream is broken, for good; except `FrameTooLarge` on newline framing, raised once.
+            FramingError: The stream is broken, for good.  Only a codec with a true attribute ``resynchronises`` goes on
+                after `FrameTooLarge`, raised once per frame; newline framing does.
         """
         ...
 
@@ -98,7 +99,12 @@ class MessageLink(Protocol):
     """One duplex channel of messages: a stream with a codec, or two memory channels.
 
     A pipe reads it from one task and writes it from another.
+
+    Attributes:
+        resynchronises: Whether more messages may follow a `FrameTooLarge`.
     """
+
+    resynchronises: bool
 
     async def fill(self) -> bool:
         """Wait until something new may be read; False at the end of the stream.  A checkpoint; cancel-safe."""
@@ -109,7 +115,8 @@ class MessageLink(Protocol):
 
         Raises:
             MessageError: One unreadable message; go on reading.
-            FramingError: The stream is broken; only `FrameTooLarge` may be followed by more messages.
+            FramingError: The stream is broken; only `FrameTooLarge` may be followed by more messages, and only where
+                `resynchronises` says so.
         """
         ...
 

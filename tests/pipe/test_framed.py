@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from tests.support import Wire, echo_params, modern_request
+from trio_mcp_transport import Handlers, ServerInfo, open_client, serve
 from trio_mcp_transport.deadlines import DeadlineExceeded
 from trio_mcp_transport.errors import (
     ConnectionFailed,
@@ -22,7 +25,7 @@ from trio_mcp_transport.errors import (
 from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.metrics import TransportMetrics
 from trio_mcp_transport.pipe.framed import FramedLink
-from trio_mcp_transport.testing import byte_stream_pair
+from trio_mcp_transport.testing import StreamClientTransport, StreamServerTransport, byte_stream_pair
 from trio_mcp_transport.wire.messages import Notification, Request, Response
 from trio_mcp_transport.wire.newline import NewlineCodec
 from trio_mcp_transport.wire.signals import Signal
@@ -287,3 +290,51 @@ async def test_control_bytes_of_a_codec_are_passed_on_and_its_final_error_stays(
     assert link.control_bytes() == b"pong"
     with pytest.raises(FramingError, match="out of step"):
         link.next_message()
+
+
+class Final(NewlineCodec):
+    """A codec that cannot find the next frame after one that is too large, as a length prefix leaves it."""
+
+    resynchronises = False
+
+    def __init__(self, largest: int) -> None:
+        super().__init__(largest)
+        self.error: FrameTooLarge | None = None
+        self.raised = 0
+
+    def next_frame(self) -> bytes | Signal:
+        if self.error is None:
+            try:
+                return super().next_frame()
+            except FrameTooLarge as error:
+                self.error = error
+        self.raised += 1
+        assert self.raised < 10, "the error is asked for again and again"
+        raise self.error
+
+
+async def test_a_frame_too_large_that_is_final_is_answered_once_and_ends_the_connection() -> None:
+    near, far = byte_stream_pair(64 * 1024)
+    async with trio.open_nursery() as nursery:
+        transport = StreamServerTransport(far, codec=Final)
+        options = {"limits": Limits(max_message_size=300), "server_info": ServerInfo("s", "1")}
+        nursery.start_soon(partial(serve, Handlers(echo_params), transport, **options))
+        wire = Wire(near)
+        await wire.send_line(modern_request(1))
+        await wire.send_line(modern_request(2, "echo", {"text": "x" * 300}))
+        await wire.send_line(modern_request(3))
+        answers = {answer.get("id"): answer for answer in await wire.receive_rest()}
+        assert sorted(answers, key=str) == [1, None]
+        assert answers[None]["error"]["code"] == -32600
+
+
+async def test_a_client_fails_its_calls_after_a_frame_too_large_that_is_final() -> None:
+    near, far = byte_stream_pair(64 * 1024)
+    options: Any = {"era": "modern", "discover": False, "limits": Limits(max_message_size=300)}
+    async with (
+        open_client(StreamClientTransport(far, codec=Final), **options) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(near.send_all, b"x" * 301 + b"\n")
+        with pytest.raises(FrameTooLarge):
+            await client.request("x")

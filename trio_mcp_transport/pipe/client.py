@@ -20,7 +20,7 @@ from ..metrics import TransportMetrics, TransportStatistics
 from ..wire.messages import MessageId, Notification
 from ..wire.signals import Signal
 from .end import PipeEnd
-from .server import CHECKPOINT_EVERY
+from .server import CHECKPOINT_EVERY, is_final
 
 __all__ = ["CLIENT_MESSAGE_SIZE", "PipeConnection"]
 
@@ -150,6 +150,8 @@ class PipeConnection:
                 end.metrics.messages_received += 1
                 end.take(message)
             except (FrameTooLarge, MessageError) as error:
+                if is_final(end.link, error):
+                    raise
                 # One line that is no protocol is an event, not the death of the connection.
                 end.metrics.messages_received += 1
                 end.unreadable(error)

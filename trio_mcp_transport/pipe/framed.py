@@ -32,6 +32,9 @@ class FramedLink:
     """Implements `abc.MessageLink` over any `trio.abc.Stream`.
 
     One task calls `fill` and `next_message`, another calls `write`.
+
+    Attributes:
+        resynchronises: Whether the codec goes on after a frame that is too large.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class FramedLink:
         self._metrics = metrics or TransportMetrics()
         self._encode_parts: Callable[[bytes], tuple[bytes, ...]] | None = getattr(codec, "encode_parts", None)
         self._send_nowait = getattr(stream, "send_nowait", None)
+        self.resynchronises: bool = getattr(codec, "resynchronises", False)
 
     async def fill(self) -> bool:
         """Read one chunk into the codec; False at the end of the stream.

@@ -94,6 +94,11 @@ async def serve_link(
         metrics.disconnected(end.load)
 
 
+def is_final(link: MessageLink, error: FrameTooLarge | MessageError) -> bool:
+    """Tell whether nothing can be read after this error: the codec would raise it again for ever."""
+    return isinstance(error, FrameTooLarge) and not link.resynchronises
+
+
 class _ServedConnection:
     """The tasks of one connection and the order of its end."""
 
@@ -167,7 +172,7 @@ class _ServedConnection:
                 end.take(message)
             except (FrameTooLarge, MessageError) as error:
                 end.unreadable(error)
-                if isinstance(error, FrameTooLarge) and not getattr(end.link, "resynchronises", True):
+                if is_final(end.link, error):
                     return False
             except FramingError as error:
                 end.unreadable(error)
@@ -218,6 +223,8 @@ class _ServedConnection:
                     return
                 end.take(message)
             except (FrameTooLarge, MessageError) as error:
+                if is_final(end.link, error):
+                    return
                 end.unreadable(error)
             except FramingError:
                 return

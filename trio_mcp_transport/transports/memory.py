@@ -33,6 +33,8 @@ CHANNEL_SIZE = 16
 class MemoryLink:
     """Implements `abc.MessageLink` over two memory channels of lists of messages."""
 
+    resynchronises = True
+
     def __init__(
         self,
         send: trio.MemorySendChannel[list[Message]],

@@ -18,6 +18,8 @@ of what was looked at is remembered, so every byte is looked at a bounded number
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from trio_mcp_transport.errors import ConfigError, FrameTooLarge, FramingError, LocalProtocolError
 from trio_mcp_transport.wire.buffers import PieceBuffer
 from trio_mcp_transport.wire.signals import Signal
@@ -60,6 +62,9 @@ class NewlineCodec:
     Raises:
         ConfigError: ``max_message_size`` is below 1.
     """
+
+    resynchronises: ClassVar[bool] = True
+    """`FrameTooLarge` is not final: the next line is served."""
 
     __slots__ = (
         "_chunk",
