@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.processes import ECHO, alive
+from tests.processes import ECHO, alive, has_children
 from tests.support import StreamClient, Wire, echo_params
 from trio_mcp_transport import (
     Client,
@@ -258,3 +259,27 @@ def test_cancelled_at_any_moment_it_leaves_nothing(shared: bool) -> None:
                 await trio.testing.wait_all_tasks_blocked()
 
     assert cancel_at_every_checkpoint(scenario) > 10
+
+
+def test_an_interrupt_in_the_moment_the_child_has_started_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_process = trio.lowlevel.open_process
+    started: list[int] = []
+
+    async def interrupted(*args: Any, **options: Any) -> trio.Process:
+        process = await open_process(*args, **options)
+        started.append(process.pid)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", interrupted)
+
+    async def main() -> None:
+        async with open_client(StdioClientTransport(ECHO, inherit_env=True)):
+            raise AssertionError("the interrupt was lost")
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        trio.run(main)
+    assert isinstance(caught.value, KeyboardInterrupt) or caught.value.subgroup(KeyboardInterrupt) is not None
+    assert len(started) == 1
+    assert not alive(started[0])
+    assert not has_children()

@@ -25,6 +25,7 @@ Command = Sequence[str | os.PathLike[str]]
 """A program and its arguments, one element each."""
 
 
+@trio.lowlevel.enable_ki_protection  # an interrupt while it starts would leave a child that nobody knows
 async def spawn(
     command: Command,
     *,

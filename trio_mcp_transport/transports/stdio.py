@@ -157,6 +157,9 @@ class StdioClientTransport(ClientTransport):
         """The last lines of the program's standard error, where they are captured."""
         return () if self._child is None else self._child.stderr_tail
 
+    # An interrupt between the start of the child and the block that ends it would leave the child behind; it goes to
+    # the main task instead.
+    @trio.lowlevel.enable_ki_protection
     async def run(
         self, setup: ClientSetup, *, task_status: trio.TaskStatus[ClientConnection] = trio.TASK_STATUS_IGNORED
     ) -> None:
