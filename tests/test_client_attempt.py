@@ -38,6 +38,9 @@ class Connection:
     def next_id(self) -> int:
         return len(self.sent) + 1
 
+    def send_call_nowait(self, call: Call) -> bool:
+        return False
+
     async def send_call(self, call: Call) -> None:
         await trio.lowlevel.checkpoint()
         call.attach(lambda _: None)

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-import outcome
 import trio
 
 from .deadlines import Deadlines
@@ -63,7 +62,6 @@ class Call:
         request: Request,
         deadlines: Deadlines,
         limits: Limits,
-        *,
         buffered: bool = False,
         overflow: Overflow = "fail",
     ) -> None:
@@ -142,12 +140,9 @@ class Call:
         Raises:
             TransportError: There will be no answer.
         """
-        try:
-            while self.response is None and self.error is None:
-                await self._park()
-        except BaseException:
-            self.abandon()
-            raise
+        if self.response is None and self.error is None:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._left)
         if self.error is not None:
             raise self.error
         assert self.response is not None
@@ -181,6 +176,12 @@ class Call:
         self._response_taken = True
         return self.response
 
+    def _left(self, _: object) -> trio.lowlevel.Abort:
+        """Be cancelled while waiting: the answer is not wanted any more."""
+        self._task = None
+        self.abandon()
+        return trio.lowlevel.Abort.SUCCEEDED
+
     async def _park(self) -> None:
         if self._task is not None:
             raise trio.BusyResourceError("another task is receiving from this exchange")
@@ -195,4 +196,4 @@ class Call:
     def _wake(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            trio.lowlevel.reschedule(task, outcome.Value(None))
+            trio.lowlevel.reschedule(task)

@@ -23,10 +23,13 @@ from .replies import OpenExchange
 from .timekeeper import Timekeeper
 from .transports.negotiation import Terms
 from .wire.codes import UNSUPPORTED_REVISION
-from .wire.messages import Notification, Request, Response
+from .wire.messages import MessageId, Notification, Request, Response
 from .wire.meta import PROGRESS_TOKEN
 
 __all__ = ["Client", "Progress"]
+
+NO_DEADLINES = Deadlines(total=None)
+"""What a listen has unless it is given others."""
 
 Progress = Callable[[Mapping[str, Any]], Awaitable[None] | None]
 """Called, in order and in the caller's task, with the params of each ``notifications/progress``."""
@@ -188,20 +191,26 @@ class Client:
         Raises:
             TransportError: It was not sent.
         """
-        connection = await self._connected()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        connection = self._connection
+        if connection is None or self._replaceable:
+            connection = await self._connected()
         terms = self._known()
-        chosen = deadlines or (Deadlines(total=None) if method == LISTEN else self.deadlines)
+        chosen = deadlines or (NO_DEADLINES if method == LISTEN else self.deadlines)
         id_ = connection.next_id()
-        wants_progress = (buffered and method != LISTEN) or chosen.idle is not None
-        token = _own_token(params) if wants_progress else None
-        if wants_progress and token is None:
-            token = id_
-        request = Request(id_, method, terms.prepare(params, token if wants_progress else None))
-        call = Call(request, chosen, self.limits, buffered=buffered, overflow=overflow)
+        token: MessageId | None = None
+        if (buffered and method != LISTEN) or chosen.idle is not None:
+            token = _own_token(params)
+            token = id_ if token is None else token
+        call = Call(Request(id_, method, terms.prepare(params, token)), chosen, self.limits, buffered, overflow)
         call.token = token
         self._timekeeper.watch(call)
         try:
-            await connection.send_call(call)
+            if not connection.send_call_nowait(call):
+                await connection.send_call(call)
+            elif buffered:
+                # An unbuffered call passes its checkpoint where its answer is awaited, at once.
+                await trio.lowlevel.checkpoint()
         except BaseException:
             self.forget(call)
             raise
@@ -228,30 +237,24 @@ class Client:
     async def _respond(
         self, method: str, params: Any, on_progress: Progress | None, deadlines: Deadlines | None
     ) -> Response:
-        try:
-            response = await self._once(method, params, on_progress, deadlines)
-        except RpcError as error:
-            if error.code != UNSUPPORTED_REVISION or (terms := self._renegotiate(error)) is None:
-                raise
+        asked_again = False
+        while True:
+            if on_progress is None:
+                call = await self.begin(method, params, deadlines, buffered=False)
+                try:
+                    response = await call.answer()
+                finally:
+                    self.forget(call)
+            else:
+                response = await self._with_progress(method, params, on_progress, deadlines)
+            error = response.error
+            if error is None:
+                self.check(method, response)
+                return response
+            if asked_again or error.code != UNSUPPORTED_REVISION or (terms := self._renegotiate(error)) is None:
+                raise error
             self._terms = terms
-            response = await self._once(method, params, on_progress, deadlines)
-        return response
-
-    async def _once(
-        self, method: str, params: Any, on_progress: Progress | None, deadlines: Deadlines | None
-    ) -> Response:
-        if on_progress is None:
-            call = await self.begin(method, params, deadlines, buffered=False)
-            try:
-                response = await call.answer()
-            finally:
-                self.forget(call)
-        else:
-            response = await self._with_progress(method, params, on_progress, deadlines)
-        if response.error is not None:
-            raise response.error
-        self.check(method, response)
-        return response
+            asked_again = True
 
     async def _with_progress(
         self, method: str, params: Any, on_progress: Progress, deadlines: Deadlines | None

@@ -27,6 +27,7 @@ from .intake import Intake
 from .limits import Limits
 from .timekeeper import Timekeeper
 from .transports.eras import ClientInbound
+from .transports.firewall import run_contained
 from .transports.negotiation import Negotiator, Terms, supported_of
 from .transports.restart import RestartPolicy
 from .wire.messages import Notification, Request
@@ -68,6 +69,7 @@ class ClientRunner:
             limits=limits,
             drain=0.0,
             shutdown=self._client.closing,
+            contain=run_contained,
         )
         self._setup = ClientSetup(intake=intake, limits=limits, deadlines=deadlines)
         self._restart: RestartPolicy | None = getattr(transport, "restart", None)

@@ -52,6 +52,14 @@ class ClientConnection(Protocol):
         """Return a request id that was never used on this connection."""
         ...
 
+    def send_call_nowait(self, call: Call) -> bool:
+        """Send a request if that needs no waiting, as `send_call`; False when `send_call` must be used.
+
+        Raises:
+            TransportError: It was not sent.
+        """
+        ...
+
     async def send_call(self, call: Call) -> None:
         """Send a request and deliver to the call what belongs to it.  A checkpoint; may wait for room.
 

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
-import outcome
 import trio
 
 from .abc import MessageHandler
@@ -71,7 +70,7 @@ class Dispatcher:
                     self._wake_one()
                 self._closing = True
                 while self._idle:
-                    trio.lowlevel.reschedule(self._idle.pop(), outcome.Value(None))
+                    trio.lowlevel.reschedule(self._idle.pop())
         finally:
             # Only a cancelled service leaves exchanges that no worker took; whoever waits for their end must see it.
             self._drain_channel()
@@ -156,7 +155,7 @@ class Dispatcher:
         if self._idle:
             task = self._idle.pop()
             task.context = self.base.copy()
-            trio.lowlevel.reschedule(task, outcome.Value(None))
+            trio.lowlevel.reschedule(task)
         else:
             assert self._nursery is not None, "nothing is ready before the dispatcher runs"
             self._nursery.start_soon(_Worker(self).run)

@@ -27,6 +27,9 @@ BACKLOG = 64
 """Exchanges nobody has taken above which a sender passes a checkpoint, which lets the workers take them."""
 
 
+Contain = Callable[[Callable[[], Awaitable[object]]], Awaitable[TransportError | None]]
+
+
 class Target(Protocol):
     """What an intake needs of the dispatcher at the other end of the channel."""
 
@@ -52,6 +55,8 @@ class Intake:
         drain: Seconds for answering what was asked once input ended or ``shutdown`` was set.
         shutdown: Set when the transport shall stop accepting and drain.
         new_era: Makes the era machine of a connection.
+        contain: Runs one connection and returns the error it ended with: whatever a stream or a codec of somebody else
+            raises must not reach the other connections (`transports.firewall`).
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Intake:
         limits: Limits,
         drain: float,
         shutdown: trio.Event,
+        contain: Contain,
     ) -> None:
         self._channel = channel
         self._handler = handler
@@ -72,6 +78,7 @@ class Intake:
         self.limits = limits
         self.drain = drain
         self.shutdown = shutdown
+        self.contain = contain
         kind = type(handler)
         self.wants_errors: bool = kind.handle_error is not MessageHandler.handle_error
 

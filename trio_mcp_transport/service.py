@@ -78,7 +78,16 @@ async def serve(
     send, receive = trio.open_memory_channel[Exchange](math.inf)
     shutdown = trio.Event() if shutdown is None else shutdown
     dispatcher = Dispatcher(handler, receive)
-    intake = Intake(send, handler, new_era, dispatcher, limits=limits or Limits(), drain=drain, shutdown=shutdown)
+    intake = Intake(
+        send,
+        handler,
+        new_era,
+        dispatcher,
+        limits=limits or Limits(),
+        drain=drain,
+        shutdown=shutdown,
+        contain=run_contained,
+    )
     failure: TransportError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dispatcher.run)

@@ -25,10 +25,11 @@ class Timekeeper:
 
     def watch(self, call: Call) -> None:
         """Start the deadlines of a call that is about to be sent."""
-        call.idle_at, call.total_at = call.deadlines.first(trio.current_time())
-        due = min(call.idle_at, call.total_at)
-        if due == math.inf:
+        deadlines = call.deadlines
+        if deadlines.idle is None and deadlines.total is None:
             return
+        call.idle_at, call.total_at = deadlines.first(trio.current_time())
+        due = min(call.idle_at, call.total_at)
         self._calls.add(call)
         if due < self._next:
             self._next = due

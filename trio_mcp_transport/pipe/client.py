@@ -6,6 +6,7 @@ Must never start a process or open a socket: it is given one connection and serv
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -13,7 +14,7 @@ from ..abc import MessageLink
 from ..call import Call
 from ..connect import ClientConnection, ClientSetup
 from ..context import ConnectionInfo
-from ..errors import ConnectionClosed, ConnectionFailed, FrameTooLarge, FramingError, MessageError, TransportError
+from ..errors import ConnectionClosed, ConnectionFailed, FrameTooLarge, MessageError, TransportError
 from ..exchange import LISTEN, CancelCause
 from ..limits import MIB
 from ..metrics import TransportMetrics, TransportStatistics
@@ -62,6 +63,16 @@ class PipeConnection:
     def next_id(self) -> MessageId:
         """Return an id that was never used on this connection (L25-JR-03)."""
         return self._end.calls.next_id()
+
+    def send_call_nowait(self, call: Call) -> bool:
+        """Send a request if there is room; False when there is none.
+
+        Raises:
+            ConnectionClosed: The connection has ended.
+            LocalProtocolError: The request cannot be written.
+        """
+        self._check_open()
+        return self._end.send_call_nowait(call)
 
     async def send_call(self, call: Call) -> None:
         """Send a request; a checkpoint.
@@ -112,18 +123,23 @@ class PipeConnection:
         """
         self._metrics.connected(self._end.load)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, nursery.cancel_scope)
-                nursery.start_soon(self._read, nursery.cancel_scope)
-                task_status.started(self)
-                await self._closing.wait()
-                await self._say_goodbye()
-                nursery.cancel_scope.cancel()
+            error = await self._setup.intake.contain(partial(self._converse, task_status))
+            if error is not None:
+                self._lose(error)
         finally:
             await self._finish()
             self._metrics.disconnected(self._end.load)
         if self.failure is not None:
             raise self.failure
+
+    async def _converse(self, task_status: trio.TaskStatus[ClientConnection]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, nursery.cancel_scope)
+            nursery.start_soon(self._read, nursery.cancel_scope)
+            task_status.started(self)
+            await self._closing.wait()
+            await self._say_goodbye()
+            nursery.cancel_scope.cancel()
 
     async def _read(self, connection: trio.CancelScope) -> None:
         end = self._end
@@ -203,7 +219,7 @@ class PipeConnection:
         with trio.move_on_after(grace, shield=True):
             await self._setup.intake.report_close(end.context())
         with trio.move_on_after(grace, shield=True):
-            await end.link.aclose()
+            await self._setup.intake.contain(end.link.aclose)
 
     def _fail_calls(self) -> None:
         error = self.failure or ConnectionClosed("the client was closed")

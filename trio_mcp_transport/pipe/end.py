@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import trio
@@ -16,7 +16,6 @@ import trio
 from ..abc import MessageLink
 from ..call import Call
 from ..context import ConnectionInfo, MessageContext
-from ..deadlines import Deadlines
 from ..era import InboundEra
 from ..errors import (
     ConnectionClosed,

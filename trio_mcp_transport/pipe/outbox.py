@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import outcome
 import trio
 
 from ..abc import MessageLink
@@ -293,4 +292,4 @@ class PipeOutbox:
     def _wake(self) -> None:
         task, self._writer = self._writer, None
         if task is not None:
-            trio.lowlevel.reschedule(task, outcome.Value(None))
+            trio.lowlevel.reschedule(task)

@@ -88,7 +88,9 @@ async def serve_link(
     connection = _ServedConnection(end, given_up)
     metrics.connected(end.load)
     try:
-        await connection.run()
+        failure = await exchanges.contain(connection.run)
+        if failure is not None:
+            connection.fail(failure)
     finally:
         await connection.close()
         metrics.disconnected(end.load)
@@ -117,7 +119,7 @@ class _ServedConnection:
                 try:
                     await self._read()
                 except ConnectionFailed as error:
-                    self._fail(error)
+                    self.fail(error)
                     nursery.cancel_scope.cancel()
             nursery.start_soon(self._watch_drain, nursery.cancel_scope)
             await self._drain()
@@ -132,18 +134,19 @@ class _ServedConnection:
         if failure is None:
             connection.cancel()
         else:
-            self._fail(failure)
+            self.fail(failure)
             self._end.cancel_requests(CancelCause.CLOSED)
 
     async def _write(self, connection: trio.CancelScope) -> None:
         try:
             await self._end.outbox.run()
-        except (ConnectionFailed, TransportError) as error:
+        except TransportError as error:
             # A write error means nobody can be answered: now, not after a drain.
-            self._fail(error)
+            self.fail(error)
             connection.cancel()
 
-    def _fail(self, error: TransportError) -> None:
+    def fail(self, error: TransportError) -> None:
+        """Note why the connection ended, for the hook; the first reason counts."""
         if self._failure is None:
             self._failure = error
             self._end.metrics.record_error()
@@ -257,4 +260,4 @@ class _ServedConnection:
         with trio.move_on_after(self._intake.limits.grace, shield=True):
             await self._intake.report_close(end.context())
         with trio.move_on_after(self._intake.limits.grace, shield=True):
-            await end.link.aclose()
+            await self._intake.contain(end.link.aclose)

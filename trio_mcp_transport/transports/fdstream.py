@@ -48,7 +48,7 @@ class _Fd:
     ``fd`` is -1 once closed, so that a number the kernel has given to another file is never used.
     """
 
-    __slots__ = ("__weakref__", "_restore", "fd", "sock", "terminal")
+    __slots__ = ("__weakref__", "_restore", "fd", "fifo", "sock", "terminal")
 
     def __init__(self, fd: int, restore_flags: bool) -> None:
         self.fd = -1
@@ -56,6 +56,7 @@ class _Fd:
         self._restore = False
         status = os.fstat(fd)
         self.terminal = stat.S_ISCHR(status.st_mode)
+        self.fifo = stat.S_ISFIFO(status.st_mode)
         if stat.S_ISSOCK(status.st_mode):
             self.sock = socket.socket(fileno=fd)
         elif _needs_nonblocking(status) and os.get_blocking(fd):
@@ -103,6 +104,7 @@ class FdReceiveStream(trio.abc.ReceiveStream):
     def __init__(self, fd: int, *, restore_flags: bool = True) -> None:
         self._file = _Fd(fd, restore_flags)
         self._busy = False
+        self._emptied = False
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 after close."""
@@ -137,6 +139,11 @@ class FdReceiveStream(trio.abc.ReceiveStream):
         try:
             await checkpoint_if_cancelled()
             waited = False
+            if self._emptied and self._file.fd != -1:
+                # The last read took all there was: to wait at once costs less than to be told that it would block.
+                self._emptied = False
+                await wait_readable(self._file.fd)
+                waited = True
             while True:
                 fd = self._file.fd
                 if fd == -1:
@@ -147,6 +154,7 @@ class FdReceiveStream(trio.abc.ReceiveStream):
                     await wait_readable(fd)
                     waited = True
                     continue
+                self._emptied = self._file.fifo and 0 < len(data) < max_bytes
                 if not waited:
                     # The bytes are out of the kernel: a cancellation now would lose them.
                     await cancel_shielded_checkpoint()

@@ -85,8 +85,8 @@ class ModernTerms:
             LocalProtocolError: The caller used a reserved ``_meta`` key (M-ME-12).  Raw params are not judged: a bridge
                 passes on what a later revision may have defined.
         """
-        own = params.get("_meta") if isinstance(params, Mapping) else None
-        if isinstance(own, Mapping):
+        own = params.get("_meta") if type(params) is dict or isinstance(params, Mapping) else None
+        if own is not None and isinstance(own, Mapping):
             check_application_meta(own)
         stamp = self._stamp if token is None else {**self._stamp, PROGRESS_TOKEN: token}
         return modern_wire.stamp_params(params, stamp)

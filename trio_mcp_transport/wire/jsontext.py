@@ -143,19 +143,19 @@ def _may_hide_nan(text: bytes, value: Any) -> bool:
 def _has_non_finite(value: Any, most: int | None = None) -> bool | None:
     """Walk a value that encodes well, over at most ``most`` items; None when there are more."""
     pending = [value]
+    left = -1 if most is None else most
     while pending:
-        if most is not None:
-            most -= 1
-            if most < 0:
-                return None
+        if left == 0:
+            return None
+        left -= 1
         item = pending.pop()
         kind = type(item)
-        if kind in _HARMLESS:
-            continue
         if kind is dict:
-            pending += item.values()
+            pending += [child for child in item.values() if type(child) not in _HARMLESS]
         elif kind is list:
-            pending += item
+            pending += [child for child in item if type(child) not in _HARMLESS]
+        elif kind in _HARMLESS:
+            continue
         elif isinstance(item, float):
             if item != item or item in (float("inf"), float("-inf")):
                 return True

@@ -218,6 +218,8 @@ def stamp_params(params: Mapping[str, Any] | bytes | msgspec.Raw | None, stamp: 
     """
     if params is None:
         return {"_meta": dict(stamp)}
+    if type(params) is dict and "_meta" not in params:
+        return {**params, "_meta": stamp}
     if isinstance(params, (bytes, msgspec.Raw)):
         members = _raw_members(jsontext.raw_object(bytes(params), "raw params"))
         own = _decoded({"_meta": members["_meta"]})["_meta"] if "_meta" in members else None
@@ -237,5 +239,5 @@ def check_result_type(result: Any, result_types: Collection[str]) -> None:
         MessageError: The result names a ``resultType`` nobody declared.
     """
     kind = result.get("resultType", "complete")
-    if not isinstance(kind, str) or kind not in result_types:
+    if type(kind) is not str or kind not in result_types:
         raise MessageError(f"the result has the unknown resultType {kind!r}", answerable=False)
