@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from trio_mcp_transport import ConnectionClosed, ConnectionFailed, FrameTooLarge, TransportError
+from tests.support import StreamClient, Wire, echo_params, modern_request
+from trio_mcp_transport import (
+    ConnectionClosed,
+    ConnectionFailed,
+    FrameTooLarge,
+    Handlers,
+    NewlineCodec,
+    ServerInfo,
+    ServerTransport,
+    TransportError,
+    open_client,
+    serve,
+)
+from trio_mcp_transport.pipe.server import serve_stream
+from trio_mcp_transport.testing import byte_stream_pair
 from trio_mcp_transport.transports.firewall import as_transport_error, call_contained, run_contained
 
 
@@ -106,3 +122,56 @@ def _interrupt() -> None:
 
 def test_an_empty_cause_is_told_by_its_type() -> None:
     assert "OSError" in str(as_transport_error(OSError()))
+
+
+class Foreign(trio.abc.Stream):
+    """Somebody else's stream, whose errors are none of Trio's."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep(1)
+        raise OSError("the card was pulled")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.sleep_forever()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise OSError("and cannot be closed")
+
+
+async def test_what_the_stream_of_one_connection_raises_ends_that_connection_only(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    events: list[object] = []
+
+    class Both(ServerTransport):
+        async def run(self, exchanges: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve_stream, exchanges, Foreign(), NewlineCodec())
+                nursery.start_soon(serve_stream, exchanges, far, NewlineCodec())
+
+    near, far = byte_stream_pair(64 * 1024)
+    wire = Wire(near)
+    hooks: Any = {"error": lambda error, context: events.append(error), "close": lambda context: events.append("close")}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, Handlers(echo_params, **hooks), Both(), server_info=ServerInfo("s", "1")))
+        await trio.sleep(2)
+        assert (await wire.ask(modern_request(1)))["id"] == 1
+        error, close = events
+        assert isinstance(error, ConnectionFailed)
+        assert isinstance(error.__cause__, OSError)
+        assert close == "close"
+        await wire.end()
+
+
+async def test_what_a_clients_stream_raises_fails_its_calls_with_that_cause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_client(StreamClient(Foreign()), era="modern", discover=False) as client:
+        with pytest.raises(ConnectionFailed, match="the card was pulled"):
+            await client.request("x")
+        with pytest.raises(ConnectionFailed, match="the card was pulled"):
+            await client.request("x")
