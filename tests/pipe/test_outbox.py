@@ -399,3 +399,63 @@ async def test_a_large_backlog_leaves_in_pieces_so_that_the_rest_can_still_be_dr
             box.link.allowed.release()
         await trio.testing.wait_all_tasks_blocked()
         assert [len(write) for write in box.link.written] == [2, 1]
+
+
+async def test_a_large_message_that_waits_for_an_empty_outbox_is_not_passed_by_small_ones() -> None:
+    async with running(Box(link := Link(open_=False))) as box, trio.open_nursery() as nursery:
+        assert box.put("a" * 60)
+        nursery.start_soon(box.outbox.put, None, Notification("L" * 150), False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not box.put("b" * 10)
+        nursery.start_soon(box.outbox.put, None, Notification("c" * 10), False)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):
+            link.allowed.release()
+            await trio.testing.wait_all_tasks_blocked()
+        assert [frame[:1] for frames in link.written for frame in frames] == [b"a", b"L", b"c"]
+
+
+async def test_only_the_first_in_the_line_is_encoded_before_there_is_room() -> None:
+    class Counting(Link):
+        encoded = 0
+
+        def encode(self, message: Message) -> tuple[bytes, int]:
+            self.encoded += 1
+            return super().encode(message)
+
+    async with running(Box(link := Counting(open_=False))) as box, trio.open_nursery() as nursery:
+        assert box.put("a" * 60)
+        for _ in range(10):
+            nursery.start_soon(box.outbox.put, None, Notification("b" * 90), False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert link.encoded == 2
+        assert not box.put("b" * 90)
+        assert link.encoded == 2
+        for number in range(11):
+            link.allowed.release()
+            await trio.testing.wait_all_tasks_blocked()
+            assert link.encoded <= number + 3
+        assert sum(len(frames) for frames in link.written) == 11
+        assert link.encoded == 11
+
+
+async def test_whoever_leaves_the_line_lets_the_next_one_go_on() -> None:
+    async with running(Box(link := Link(open_=False))) as box, trio.open_nursery() as nursery:
+        assert box.put("a" * 60)
+        first = trio.CancelScope()
+
+        async def large() -> None:
+            with first:
+                await box.outbox.put(None, Notification("L" * 150), False)
+
+        nursery.start_soon(large)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(box.outbox.put, None, Notification("s" * 10), False)
+        await trio.testing.wait_all_tasks_blocked()
+        first.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert box.outbox.pending_bytes == 70
+        for _ in range(2):
+            link.allowed.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [frame[:1] for frames in link.written for frame in frames] == [b"a", b"s"]

@@ -38,7 +38,7 @@ class _Batch:
 
 
 class PipeOutbox:
-    """Bounded in bytes; one oversized frame passes when nothing else waits.
+    """Bounded in bytes; one oversized frame passes when nothing else waits, and nothing passes one that does.
 
     Implements `exchange.Outbox`.  ``answered`` is called when a final message was put (its id is free from then on),
     ``done`` once nothing of an exchange is left here and its permit may go, ``written`` after every write.
@@ -61,7 +61,8 @@ class PipeOutbox:
         self._done = done
         self._written = written
         self._items: deque[tuple[Any, int, Exchange | None, bool, int]] = deque()
-        self._room = trio.lowlevel.ParkingLot()
+        # Whoever waits for room, in order, each where it can be woken alone.
+        self._line: deque[trio.lowlevel.ParkingLot] = deque()
         self._writer: trio.lowlevel.Task | None = None
         self._batch: _Batch | None = None
         self._write_nowait: Callable[[list[Any]], list[Any]] | None = getattr(link, "write_nowait", None)
@@ -96,8 +97,11 @@ class PipeOutbox:
         """
         if self.closed:
             raise ConnectionClosed("the connection is closed")
+        if self._line or self.pending_bytes >= self._bound:
+            # Nothing is encoded before there is room, and nobody passes a large message that waits for an empty outbox.
+            return False
         item, size = self._link.encode(message)
-        if self.pending_bytes and self.pending_bytes + size > self._bound:
+        if not self._fits(size):
             return False
         if final and exchange is not None:
             exchange.answered = True
@@ -132,14 +136,13 @@ class PipeOutbox:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        item, size = self._link.encode(message)
-        waited = False
-        while self.pending_bytes and self.pending_bytes + size > self._bound:
-            await self._room.park()
-            waited = True
-            self._check_open()
-            if unless is not None and unless():
-                return
+        encoded = None if self._line or self.pending_bytes >= self._bound else self._link.encode(message)
+        waited = encoded is None or not self._fits(encoded[1])
+        if waited:
+            encoded = await self._wait_in_line(message, encoded, unless)
+        if encoded is None:
+            return
+        item, size = encoded
         if exchange is not None and exchange.answered:
             # While this message waited for room, a drain gave the final answer: nothing may follow it.
             return
@@ -147,6 +150,31 @@ class PipeOutbox:
         self._wake()
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _wait_in_line(
+        self, message: Message, encoded: tuple[Any, int] | None, unless: Callable[[], bool] | None
+    ) -> tuple[Any, int] | None:
+        """Wait for room, first come, first served; only the first in the line holds encoded text beside its value.
+
+        Returns:
+            The encoded message, for which there is room now; None when it is no longer wanted.
+        """
+        place = trio.lowlevel.ParkingLot()
+        self._line.append(place)
+        try:
+            while True:
+                if self._line[0] is place and self.pending_bytes < self._bound:
+                    if encoded is None:
+                        encoded = self._link.encode(message)
+                    if self._fits(encoded[1]):
+                        return encoded
+                await place.park()
+                self._check_open()
+                if unless is not None and unless():
+                    return None
+        finally:
+            self._line.remove(place)
+            self._call_next()
 
     def put_urgent(self, exchange: Exchange | None, message: Message, final: bool) -> None:
         """Put a small message beyond the bound, without waiting; on a closed outbox it vanishes.
@@ -166,7 +194,8 @@ class PipeOutbox:
 
     def reconsider(self) -> None:
         """Let whoever waits for room look again whether its message is still wanted."""
-        self._room.unpark_all()
+        for place in self._line:
+            place.unpark_all()
 
     def finish(self, exchange: Exchange) -> None:
         """Learn that an exchange ended without a final message."""
@@ -189,7 +218,7 @@ class PipeOutbox:
         for _, _, exchange, final, _ in items:
             if final and exchange is not None:
                 self._done(exchange)
-        self._room.unpark_all()
+        self.reconsider()
         self._written()
         self._wake()
 
@@ -240,8 +269,7 @@ class PipeOutbox:
             self._done(exchange)
         self.pending_bytes -= batch.size
         self.urgent_bytes -= batch.urgent
-        if self._room:
-            self._room.unpark_all()
+        self._call_next()
         self._written()
 
     def _collect(self) -> _Batch:
@@ -275,6 +303,13 @@ class PipeOutbox:
     def _finalize(self, exchange: Exchange, message: Message) -> None:
         exchange.answered = True
         self._answered(exchange, message)
+
+    def _fits(self, size: int) -> bool:
+        return not self.pending_bytes or self.pending_bytes + size <= self._bound
+
+    def _call_next(self) -> None:
+        if self._line:
+            self._line[0].unpark_all()
 
     def _check_open(self) -> None:
         if self.closed:
