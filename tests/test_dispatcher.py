@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support import modern_request, serve_bytes
 from trio_mcp_transport import Handlers, MessageContext, MessageHandler, blocking
 from trio_mcp_transport.context import ConnectionInfo
 from trio_mcp_transport.dispatcher import Dispatcher
@@ -420,6 +421,21 @@ async def test_an_error_that_cannot_be_written_becomes_one_that_can() -> None:
         rig.give(1)
         await settle()
         assert rig.error(1).code == -32603
+
+
+async def test_an_error_whose_data_raises_ends_nobody_else() -> None:
+    class Treacherous(dict[str, Any]):
+        def values(self) -> Any:
+            raise KeyError("treason")
+
+    async def handle(request: Request, context: MessageContext) -> Any:
+        if request.id == 1:
+            raise RpcError(1, "no", [None, Treacherous(a=None)])
+        return {}
+
+    async with serve_bytes(handle) as wire:
+        assert (await wire.ask(modern_request(1)))["error"]["code"] == -32603
+        assert (await wire.ask(modern_request(2)))["result"]["resultType"] == "complete"
 
 
 async def test_keyboard_interrupt_passes_and_the_rest_is_ended() -> None:

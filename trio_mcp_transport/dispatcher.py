@@ -20,7 +20,7 @@ from typing import Any, Final
 import trio
 
 from .abc import MessageHandler
-from .errors import ConnectionClosed, LocalProtocolError, MessageTooLarge, RpcError
+from .errors import ConnectionClosed, MessageTooLarge, RpcError
 from .exchange import CancelCause, Exchange, Fault
 from .wire.codes import INTERNAL_ERROR
 
@@ -257,8 +257,9 @@ def _conclude(exchange: Exchange, failure: BaseExceptionGroup[BaseException] | N
         error = _answer_for(exchange, failure)
         try:
             exchange.refuse(error)
-        except LocalProtocolError as unwritable:
-            logger.error("the error of %s cannot be written: %s", exchange.message.method, unwritable)
+        except Exception as unwritable:
+            # Writing it runs code of the handler's own objects, which may raise anything.
+            logger.error("the error of %s cannot be written: %r", exchange.message.method, unwritable)
             exchange.refuse(RpcError(INTERNAL_ERROR, "internal error", {"reason": "internal"}))
     if exchange.cause is None:
         exchange.end()
