@@ -229,3 +229,18 @@ async def test_overflow_of_one_exchange_is_nobody_elses(autojump_clock: trio.tes
             assert steps([await slow.receive(), await slow.receive()]) == [1, 2]
             with pytest.raises(ReceiveBufferFull):
                 await slow.receive()
+
+
+async def test_leaving_in_one_task_wakes_the_one_that_receives(autojump_clock: trio.testing.MockClock) -> None:
+    async with client_over_bytes() as (client, wire), client.open_exchange("x") as replies:
+        await wire.receive()
+
+        async def receive() -> None:
+            with trio.fail_after(1), pytest.raises(trio.ClosedResourceError):
+                await replies.receive()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            await replies.aclose()
+        assert (await wire.receive())["method"] == "notifications/cancelled"

@@ -133,6 +133,8 @@ class Call:
         if not self.done:
             self.abandoned = True
             self.cancel()
+            # Another task may be receiving.
+            self._wake()
 
     async def answer(self) -> Response:
         """Wait for the answer of an unbuffered call; a checkpoint.  Cancelled, the call is abandoned.
