@@ -69,6 +69,8 @@ async def serve(
     if not 0 <= drain < math.inf:
         raise ConfigError(f"drain is a finite number of seconds from 0, not {drain!r}")
     policy = eras or EraPolicy()
+    limits = limits or Limits()
+    shutdown = trio.Event() if shutdown is None else shutdown
     if subscriptions is not None:
         handler = _WithSubscriptions(handler, subscriptions)
 
@@ -76,17 +78,9 @@ async def serve(
         return ServerEras(port, policy, server_info, subscriptions)
 
     send, receive = trio.open_memory_channel[Exchange](math.inf)
-    shutdown = trio.Event() if shutdown is None else shutdown
     dispatcher = Dispatcher(handler, receive)
     intake = Intake(
-        send,
-        handler,
-        new_era,
-        dispatcher,
-        limits=limits or Limits(),
-        drain=drain,
-        shutdown=shutdown,
-        contain=run_contained,
+        send, handler, new_era, dispatcher, limits=limits, drain=drain, shutdown=shutdown, contain=run_contained
     )
     failure: TransportError | None = None
     async with trio.open_nursery() as nursery:

@@ -166,27 +166,32 @@ class _ServedConnection:
         next_message = end.link.next_message
         outbox, admission = end.outbox, end.admission
         taken = 0
-        while True:
-            try:
-                message = next_message()
-                if type(message) is Signal:
-                    end.metrics.messages_received += taken % CHECKPOINT_EVERY
-                    return message is Signal.NEED_DATA
-                end.take(message)
-            except (FrameTooLarge, MessageError) as error:
-                end.unreadable(error)
-                if is_final(end.link, error):
+        try:
+            while True:
+                broken = False
+                try:
+                    message = next_message()
+                    if type(message) is Signal:
+                        return message is Signal.NEED_DATA
+                    end.take(message)
+                except (FrameTooLarge, MessageError) as error:
+                    end.unreadable(error)
+                    broken = is_final(end.link, error)
+                except FramingError as error:
+                    end.unreadable(error)
+                    broken = True
+                taken += 1
+                if broken:
                     return False
-            except FramingError as error:
-                end.unreadable(error)
-                return False
-            taken += 1
-            if taken % CHECKPOINT_EVERY == 0:
-                end.metrics.messages_received += CHECKPOINT_EVERY
-                await trio.lowlevel.checkpoint()
-            # The two cheap looks first: an empty queue and an empty outbox are the rule.
-            if (admission.queue and admission.full) or (outbox.pending_bytes and outbox.over):
-                await self._wait_for_room()
+                # The two cheap looks first: an empty queue and an empty outbox are the rule.
+                crowded = (admission.queue and admission.full) or (outbox.pending_bytes and outbox.over)
+                if crowded or taken == CHECKPOINT_EVERY:
+                    # Counted before anybody else runs, so that nobody ever sees an old number.
+                    end.metrics.messages_received += taken
+                    taken = 0
+                    await (self._wait_for_room() if crowded else trio.lowlevel.checkpoint())
+        finally:
+            end.metrics.messages_received += taken
 
     async def _wait_for_room(self) -> None:
         """Put the pressure on the peer; but with calls to it pending its answers and cancels must be read."""
@@ -224,6 +229,7 @@ class _ServedConnection:
                 message = end.link.next_message()
                 if isinstance(message, Signal):
                     return
+                end.metrics.messages_received += 1
                 end.take(message)
             except (FrameTooLarge, MessageError) as error:
                 if is_final(end.link, error):

@@ -12,18 +12,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 
 import trio
 from trio.lowlevel import (
     cancel_shielded_checkpoint,
     checkpoint,
     checkpoint_if_cancelled,
-    in_trio_run,
-    notify_closing,
     wait_readable,
     wait_writable,
 )
+
+from .descriptor import Descriptor
 
 __all__ = ["FdPair", "FdReceiveStream", "FdSendStream"]
 
@@ -33,57 +32,6 @@ RECEIVE_SIZE = 65536
 # A socket takes "do not wait" per call, so that its shared flags stay untouched; a reader that left is an error of the
 # call, not a signal.  macOS has no MSG_NOSIGNAL; Python ignores SIGPIPE in any case.
 _SOCKET_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
-
-
-def _needs_nonblocking(status: os.stat_result) -> bool:
-    """Return whether calls on such a file can block and have no per-call way to say "do not wait"."""
-    if stat.S_ISFIFO(status.st_mode):
-        return True
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev != os.stat(os.devnull).st_rdev
-
-
-class _Fd:
-    """One owned file descriptor: its number, its kind, and the flag to put back.
-
-    ``fd`` is -1 once closed, so that a number the kernel has given to another file is never used.
-    """
-
-    __slots__ = ("__weakref__", "_restore", "fd", "fifo", "sock", "terminal")
-
-    def __init__(self, fd: int, restore_flags: bool) -> None:
-        self.fd = -1
-        self.sock: socket.socket | None = None
-        self._restore = False
-        status = os.fstat(fd)
-        self.terminal = stat.S_ISCHR(status.st_mode)
-        self.fifo = stat.S_ISFIFO(status.st_mode)
-        if stat.S_ISSOCK(status.st_mode):
-            self.sock = socket.socket(fileno=fd)
-        elif _needs_nonblocking(status) and os.get_blocking(fd):
-            os.set_blocking(fd, False)
-            self._restore = restore_flags
-        self.fd = fd
-
-    def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd != -1:
-            if in_trio_run():
-                notify_closing(fd)
-            self._release(fd)
-
-    def _release(self, fd: int) -> None:
-        try:
-            if self._restore:
-                os.set_blocking(fd, True)
-        finally:
-            if self.sock is not None:
-                self.sock.detach()
-            os.close(fd)
-
-    def __del__(self) -> None:
-        # No task can be waiting on a descriptor that nothing refers to, so nobody needs to be woken.
-        if self.fd != -1:
-            self._release(self.fd)
 
 
 class FdReceiveStream(trio.abc.ReceiveStream):
@@ -102,7 +50,7 @@ class FdReceiveStream(trio.abc.ReceiveStream):
     """
 
     def __init__(self, fd: int, *, restore_flags: bool = True) -> None:
-        self._file = _Fd(fd, restore_flags)
+        self._file = Descriptor(fd, restore_flags)
         self._busy = False
         self._emptied = False
 
@@ -196,7 +144,7 @@ class FdSendStream(trio.abc.SendStream):
     """
 
     def __init__(self, fd: int, *, restore_flags: bool = True) -> None:
-        self._file = _Fd(fd, restore_flags)
+        self._file = Descriptor(fd, restore_flags)
         self._busy = False
 
     def fileno(self) -> int:
