@@ -561,6 +561,23 @@ async def asking_the_client(region: CancelRegion, link: Link) -> None:
 
 
 @covers("LegacyMessageContext.request", eras=("legacy",))
+async def asking_where_there_is_no_room(region: CancelRegion, link: Link) -> None:
+    async def answer(message: Any, context: Any) -> Any:
+        return {"size": len(message.params["x"])}
+
+    async def call(context: Any) -> None:
+        async def ask() -> None:
+            assert (await context.request("roots/list", {"x": "x" * 300}))["size"] == 300
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+
+    options = {"streams": lambda: byte_stream_pair(128)} if link.bytes else {}
+    await use_inside(region, link, call, limits=Limits(outbox_bytes=400), client_handler=Handlers(answer), **options)
+
+
+@covers("LegacyMessageContext.request", eras=("legacy",))
 async def taking_the_place_back(region: CancelRegion, link: Link) -> None:
     """A handler that asked the client is one of those that run again, cancelled or not."""
 
