@@ -168,7 +168,6 @@ class _ServedConnection:
         taken = 0
         try:
             while True:
-                broken = False
                 try:
                     message = next_message()
                     if type(message) is Signal:
@@ -176,20 +175,21 @@ class _ServedConnection:
                     end.take(message)
                 except (FrameTooLarge, MessageError) as error:
                     end.unreadable(error)
-                    broken = is_final(end.link, error)
+                    if is_final(end.link, error):
+                        taken += 1
+                        return False
                 except FramingError as error:
                     end.unreadable(error)
-                    broken = True
-                taken += 1
-                if broken:
+                    taken += 1
                     return False
+                taken += 1
                 # The two cheap looks first: an empty queue and an empty outbox are the rule.
                 crowded = (admission.queue and admission.full) or (outbox.pending_bytes and outbox.over)
                 if crowded or taken == CHECKPOINT_EVERY:
                     # Counted before anybody else runs, so that nobody ever sees an old number.
                     end.metrics.messages_received += taken
                     taken = 0
-                    await (self._wait_for_room() if crowded else trio.lowlevel.checkpoint())
+                    await self._pause(crowded)
         finally:
             end.metrics.messages_received += taken
 

@@ -43,12 +43,12 @@ class Descriptor:
         Raises:
             OSError: ``fd`` is not open.
         """
-        self.fd = -1
+        self.fd: int = -1
         self.sock: socket.socket | None = None
         self._restore = False
         status = os.fstat(fd)
-        self.terminal = stat.S_ISCHR(status.st_mode)
-        self.fifo = stat.S_ISFIFO(status.st_mode)
+        self.terminal: bool = stat.S_ISCHR(status.st_mode)
+        self.fifo: bool = stat.S_ISFIFO(status.st_mode)
         if stat.S_ISSOCK(status.st_mode):
             self.sock = socket.socket(fileno=fd)
         elif _needs_nonblocking(status) and os.get_blocking(fd):
