@@ -90,11 +90,16 @@ class MemoryLink:
         """End this side's writing."""
         await self._send.aclose()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close both directions."""
         self._closed.set()
-        await self._send.aclose()
-        await self._receive.aclose()
+        self._send.close()
+        self._receive.close()
+
+    async def aclose(self) -> None:
+        """Close both directions; a checkpoint, and a cancelled call has closed too."""
+        self.close()
+        await trio.lowlevel.checkpoint()
 
     async def wait_given_up(self) -> TransportError | None:
         """Wait until the other side has closed both directions; see `pipe.server.GivenUp`."""
@@ -153,7 +158,16 @@ class MemoryServerTransport(ServerTransport):
                     async for link in self._connections:
                         nursery.start_soon(self._serve, exchanges, link)
         finally:
-            self._connections.close()
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """End the connections nobody took: their clients would wait for an answer until their deadline."""
+        while True:
+            try:
+                self._connections.receive_nowait().close()
+            except trio.WouldBlock:
+                break
+        self._connections.close()
 
     async def _serve(self, exchanges: Intake, link: MemoryLink) -> None:
         info = ConnectionInfo(transport="memory", connection_id=connection_id("memory"))
