@@ -246,3 +246,34 @@ async def test_nothing_a_peer_sends_keeps_a_connection_from_being_served() -> No
             lines.append(await wire.receive())
         assert "result" in lines[-1]
         assert all("error" in line for line in lines[:-1])
+
+
+@pytest.mark.parametrize("end", ["torn", "shutdown"])
+async def test_whenever_somebody_looks_every_message_has_been_counted(end: str) -> None:
+    seen: list[int] = []
+    release = trio.Event()
+
+    async def look(request: Request, context: MessageContext) -> Any:
+        seen.append(one.transport.statistics().messages_received)
+        if request.method == "hold":
+            await release.wait()
+        return {}
+
+    limits = Limits(max_running=3, max_queued=5)
+    async with served(Handlers(look), limits=limits) as one:
+        if end == "torn":
+            await one.write(*(modern_request(number) for number in range(100)))
+            await one.near.send_all(b'{"jsonrpc"')
+            await one.wire.end()
+            await one.ended.wait()
+            assert one.transport.statistics().messages_received == 101
+            assert seen == sorted(seen)
+            assert all(count > number for number, count in enumerate(seen))
+            return
+        await one.write(*(modern_request(number, "hold") for number in range(20)))
+        await settle()
+        assert one.transport.statistics().messages_received == 8
+        release.set()
+        one.shutdown.set()
+        await one.ended.wait()
+        assert one.transport.statistics().messages_received == 20
