@@ -45,7 +45,7 @@ async def ask(end: PipeEnd, method: str, params: Mapping[str, Any] | None, conte
     exchange = context.exchange
     lent = end.admission.lend(exchange) if exchange is not None else False
     try:
-        await end.send_call(call)
+        await end.outbound.send(call)
         response = await call.answer()
     finally:
         if lent and exchange in end.exchanges.open:

@@ -72,7 +72,7 @@ class PipeConnection:
             LocalProtocolError: The request cannot be written.
         """
         self._check_open()
-        return self._end.send_call_nowait(call)
+        return self._end.outbound.send_nowait(call)
 
     async def send_call(self, call: Call) -> None:
         """Send a request; a checkpoint.
@@ -82,7 +82,7 @@ class PipeConnection:
             LocalProtocolError: The request cannot be written.
         """
         self._check_open()
-        await self._end.send_call(call)
+        await self._end.outbound.send(call)
 
     async def notify(self, notification: Notification) -> None:
         """Send a notification; a checkpoint.

@@ -14,7 +14,6 @@ from typing import Any
 import trio
 
 from ..abc import MessageLink
-from ..call import Call
 from ..context import ConnectionInfo, MessageContext
 from ..era import InboundEra
 from ..errors import (
@@ -35,6 +34,7 @@ from ..wire.envelope import Envelope
 from ..wire.messages import Batch, Message, Notification, Request, Response
 from .admission import Admission
 from .asking import ask
+from .outbound import OutboundCalls
 from .outbox import PipeOutbox
 from .tables import CallTable, ExchangeTable
 
@@ -52,6 +52,7 @@ class PipeEnd:
         admission: Its permits and queue.
         exchanges: Inbound requests and notifications that have not ended.
         calls: Outbound requests without an answer.
+        outbound: How such requests are sent and cancelled.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class PipeEnd:
         self.accepting = True
         self._era_left = False
         self._changed = trio.lowlevel.ParkingLot()
+        self.outbound = OutboundCalls(self.calls, self.outbox, push=self.push, changed=self._note_change)
 
     # What the reader calls for every message.
 
@@ -271,66 +273,6 @@ class PipeEnd:
                 exchange.cancel(cause)
                 if self.admission.withdraw(exchange):
                     exchange.end()
-
-    # Outbound calls: the client's, and a legacy server's.
-
-    async def send_call(self, call: Call) -> None:
-        """Register and send a request of this side; waits for room in the outbox.  A checkpoint.
-
-        Raises:
-            ConnectionClosed: The connection is gone.
-            LocalProtocolError: The params cannot be written; nothing was sent.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self.send_call_nowait(call):
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        self._register(call)
-        # Its deadline may pass while it waits for room: then the peer must hear neither of it nor of its end.
-        call.attach(self._drop_call)
-        try:
-            await self.outbox.put(None, call.request, False, unless=lambda: call.done)
-        except BaseException:
-            self.calls.remove(call)
-            raise
-        call.attach(self._cancel_call)
-
-    def send_call_nowait(self, call: Call) -> bool:
-        """Register and send a request of this side if there is room; whether it was sent.
-
-        Raises:
-            ConnectionClosed: The connection is gone.
-            LocalProtocolError: The params cannot be written; nothing was sent.
-        """
-        self._register(call)
-        sent = False
-        try:
-            sent = self.outbox.put_nowait(None, call.request, False)
-        finally:
-            if not sent:
-                self.calls.remove(call)
-        return sent
-
-    def _register(self, call: Call) -> None:
-        self.calls.add(call)
-        call.attach(self._cancel_call)
-        if call.deadlines.idle is not None:
-            self.touch(call)
-        # A reader that waits for room must read again: the answer to this very call may be what it has to read.
-        self._note_change()
-
-    def touch(self, call: Call) -> None:
-        """Restart the idle deadline of a call."""
-        if call.deadlines.idle is not None:
-            call.idle_at = trio.current_time() + call.deadlines.idle
-
-    def _drop_call(self, call: Call) -> None:
-        if self.calls.remove(call):
-            self.outbox.reconsider()
-
-    def _cancel_call(self, call: Call) -> None:
-        if self.calls.remove(call) and call.request.method != "initialize":
-            self.push(Notification("notifications/cancelled", {"requestId": call.request.id}))
 
     def push(self, message: Message) -> None:
         """Send a message of the connection's own, without waiting."""

@@ -189,12 +189,15 @@ class _ServedConnection:
                     # Counted before anybody else runs, so that nobody ever sees an old number.
                     end.metrics.messages_received += taken
                     taken = 0
-                    await self._pause(crowded)
+                    await self._wait_for_room()
         finally:
             end.metrics.messages_received += taken
 
     async def _wait_for_room(self) -> None:
-        """Put the pressure on the peer; but with calls to it pending its answers and cancels must be read."""
+        """Pass a checkpoint, after putting the pressure of a full queue or outbox on the peer.
+
+        With calls to the peer pending there is no waiting: its answers and cancels must be read.
+        """
         end = self._end
         while (end.admission.full or end.outbox.over) and not len(end.calls):
             await end.wait_change()

@@ -31,7 +31,14 @@ class _RawMembers(msgspec.Struct, gc=False):
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Outline(_RawMembers, gc=False):
+    id: int | str | None = None
+    method: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 _decode_raw = msgspec.json.Decoder(_RawMembers).decode
+_decode_outline = msgspec.json.Decoder(_Outline).decode
 
 
 class _Call:
@@ -250,7 +257,11 @@ def decode(frame: bytes, *, max_depth: int = jsontext.DEFAULT_MAX_DEPTH) -> Mess
     Raises:
         MessageError: -32700 for no JSON text, -32600 for no JSON-RPC message.
     """
-    value = jsontext.decode(frame, max_depth=max_depth)
+    try:
+        value = jsontext.decode(frame, max_depth=max_depth)
+    except MessageError as error:
+        _recognise_response(error, frame)
+        raise
     if type(value) is list:
         return Batch(value, frame)
     return from_value(value, frame)
@@ -318,6 +329,22 @@ def _error(value: dict[str, Any], frame: bytes | None) -> RpcError:
     if type(body) is not dict or type(body.get("code")) is not int or type(body.get("message")) is not str:
         raise _invalid(value, frame, "an error has an integer code and a string message")
     return RpcError(body["code"], body["message"], body.get("data"))
+
+
+def _recognise_response(error: MessageError, frame: bytes) -> None:
+    """Note the id where a text that cannot be decoded is a response all the same, so that its call need not wait.
+
+    Only what is inside the result is unreadable then: too deep, a number too large, text that is no UTF-8.  A request
+    stays without id: it is answered as what it is, no JSON text (D-06).
+    """
+    try:
+        outline = _decode_outline(frame)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return
+    answers = outline.result is not msgspec.UNSET or outline.error is not msgspec.UNSET
+    if answers and outline.method is msgspec.UNSET and outline.id is not None:
+        error.message_id = outline.id
+        error.answerable = False
 
 
 def _invalid(value: dict[str, Any], frame: bytes | None, why: str) -> MessageError:
