@@ -306,3 +306,15 @@ async def test_every_call_is_a_checkpoint_and_obeys_a_cancelled_scope() -> None:
                 await method()
             assert scope.cancelled_caught
         assert await client.request("x", {"still": "alive"})
+
+
+async def test_an_answer_that_cannot_be_decoded_fails_its_call_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with client_over_bytes() as (client, wire), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with trio.fail_after(1), pytest.raises(RemoteProtocolError, match="tools/call"):
+                await client.request("tools/call")
+
+        nursery.start_soon(ask)
+        request = await wire.receive()
+        await wire.send_line(b'{"jsonrpc":"2.0","id":%d,"result":{"a":1e400}}' % request["id"])

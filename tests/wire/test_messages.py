@@ -346,3 +346,34 @@ def test_reprs_name_what_matters() -> None:
     assert repr(Notification("m")) == "Notification('m')"
     assert repr(Response("1", {})) == "Response('1', result)"
     assert repr(Response(None, error=RpcError(1, ""))) == "Response(None, error)"
+
+
+BEYOND = [b'{"a":1e400}', b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"a":"\xff"}']
+
+
+@pytest.mark.parametrize("text", BEYOND)
+@pytest.mark.parametrize("id_", [7, "7"])
+@pytest.mark.parametrize("member", ["result", "error"])
+def test_an_undecodable_response_still_names_its_request(text: bytes, id_: int | str, member: str) -> None:
+    frame = b'{"jsonrpc":"2.0","%s":%s,"id":%s}' % (member.encode(), text, json.dumps(id_).encode())
+    with pytest.raises(MessageError) as caught:
+        decode(frame)
+    assert caught.value.rpc_code == -32700
+    assert caught.value.message_id == id_
+    assert type(caught.value.message_id) is type(id_)
+    assert not caught.value.answerable
+
+
+@pytest.mark.parametrize("text", BEYOND)
+def test_an_undecodable_request_is_no_json_text_and_has_no_id(text: bytes) -> None:
+    frames = (b'{"jsonrpc":"2.0","id":7,"method":"m","params":%s}' % text, b'{"id":7,"x":%s}' % text, b"[" * 100_000)
+    for frame in frames:
+        with pytest.raises(MessageError) as caught:
+            decode(frame)
+        assert (caught.value.message_id, caught.value.answerable) == (None, True)
+
+
+def test_a_torn_response_names_nobody() -> None:
+    with pytest.raises(MessageError) as caught:
+        decode(b'{"jsonrpc":"2.0","id":7,"result":{')
+    assert caught.value.message_id is None
