@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,10 +22,10 @@ async def test_the_answer_is_the_decoded_result(autojump_clock: trio.testing.Moc
     async with serve_bytes(Handlers(ask_first)) as wire:
         await shake_hands(wire)
         await wire.send_line(legacy_request(7, "tools/call"))
-        question = await wire.receive_line()
+        question = json.loads(await wire.receive_line())
         assert (question["method"], question["params"]) == ("sampling/createMessage", {"for": 7})
         await wire.send_line({"jsonrpc": "2.0", "id": question["id"], "result": {"text": "yes"}})
-        assert (await wire.receive_line())["result"] == {"answer": {"text": "yes"}}
+        assert json.loads(await wire.receive_line())["result"] == {"answer": {"text": "yes"}}
 
 
 async def test_an_error_of_the_peer_reaches_the_asking_handler(autojump_clock: trio.testing.MockClock) -> None:
@@ -40,9 +41,9 @@ async def test_an_error_of_the_peer_reaches_the_asking_handler(autojump_clock: t
     async with serve_bytes(Handlers(ask)) as wire:
         await shake_hands(wire)
         await wire.send_line(legacy_request(1, "tools/call"))
-        question = await wire.receive_line()
+        question = json.loads(await wire.receive_line())
         await wire.send_line({"jsonrpc": "2.0", "id": question["id"], "error": {"code": -1, "message": "no"}})
-        assert (await wire.receive_line())["result"] == {}
+        assert json.loads(await wire.receive_line())["result"] == {}
     assert [(error.code, error.message) for error in seen] == [(-1, "no")]
 
 
@@ -61,6 +62,6 @@ async def test_questions_are_bounded(autojump_clock: trio.testing.MockClock, bou
         await shake_hands(wire)
         for id_ in range(bound + 1):
             await wire.send_line(legacy_request(id_, "tools/call"))
-        lines = [await wire.receive_line() for _ in range(bound + 1)]
+        lines = [json.loads(await wire.receive_line()) for _ in range(bound + 1)]
     assert sum("method" in line for line in lines) == bound
     assert len(refused) == 1

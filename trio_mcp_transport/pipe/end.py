@@ -34,7 +34,7 @@ from ..wire.envelope import Envelope
 from ..wire.messages import Batch, Message, Notification, Request, Response
 from .admission import Admission
 from .asking import ask
-from .outbound import OutboundCalls
+from .outbound import OutboundCalls, touch
 from .outbox import PipeOutbox
 from .tables import CallTable, ExchangeTable
 
@@ -160,7 +160,7 @@ class PipeEnd:
             self._take_cancel(notification)
             return
         if len(self.calls) and (call := self.calls.owner_of(notification)) is not None:
-            self.touch(call)
+            touch(call)
             lost = call.dropped
             call.notify(notification)
             self.metrics.dropped += call.dropped - lost
