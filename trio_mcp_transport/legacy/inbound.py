@@ -5,6 +5,7 @@ Must never answer in the modern era: there a server sends no requests, and what 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,12 +14,14 @@ from ..era import Port
 from ..errors import MessageError
 from ..wire.envelope import Envelope
 from ..wire.messages import Batch, Message, Notification, Request, Response
-from ..wire.meta import PROGRESS_TOKEN, trace_of
+from ..wire.meta import PROGRESS_TOKEN, SUBSCRIPTION_ID, trace_of
 from ..wire.revisions import BATCHING, is_modern
 from .batch import refuse_batch, split_batch
 from .context import LegacyMessageContext
 
 __all__ = ["ClientInbound"]
+
+logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 
 class ClientInbound:
@@ -42,7 +45,12 @@ class ClientInbound:
         return self._terms(request)
 
     def notification(self, notification: Notification) -> Envelope | None:
-        """Leave every notification that belongs to no call to the client's handler."""
+        """Leave a notification that belongs to no call to the client's handler; drop one of an unknown listen."""
+        if SUBSCRIPTION_ID in notification.meta:
+            # The listen was left, or never was: whoever got it now would take it for news of its own (M-SU-15).
+            tag = notification.meta[SUBSCRIPTION_ID]
+            logger.debug("dropped %.100r: no subscription %.100r is open", notification.method, tag)
+            return None
         return self._terms(notification)
 
     def batch(self, batch: Batch) -> list[Message | MessageError]:
