@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from trio_mcp_transport import (
+    Client,
     Deadlines,
     Handlers,
     LegacyMessageContext,
@@ -202,3 +203,30 @@ async def test_a_transport_runs_once() -> None:
 
 def test_the_address_is_in_the_grammar() -> None:
     assert memory_transports()[1].address == "memory:"
+
+
+async def test_whoever_connects_while_the_others_drain_is_refused_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server, client = memory_transports()
+    shutdown = trio.Event()
+
+    async def slow(request: Request, context: MessageContext) -> Any:
+        await trio.sleep(4)
+
+    async def ask(one: Client) -> None:
+        with pytest.raises(ConnectionClosed):
+            await one.request("slow")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, Handlers(slow), server, shutdown=shutdown))
+        async with open_client(client, era="modern", discover=False) as one:
+            nursery.start_soon(ask, one)
+            await trio.testing.wait_all_tasks_blocked()
+            shutdown.set()
+            await trio.testing.wait_all_tasks_blocked()
+            started = trio.current_time()
+            with pytest.raises(ConnectionFailed):
+                async with open_client(server.client(), era="modern"):
+                    raise AssertionError("nobody serves it")
+            assert trio.current_time() == started

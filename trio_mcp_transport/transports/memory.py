@@ -150,15 +150,16 @@ class MemoryServerTransport(ServerTransport):
         if self._used:
             raise LocalProtocolError("a transport object runs once")
         self._used = True
-        try:
-            async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
+            try:
                 with trio.CancelScope() as accepting:
                     nursery.start_soon(_cancel_at, exchanges.shutdown, accepting)
                     task_status.started(("memory:",))
                     async for link in self._connections:
                         nursery.start_soon(self._serve, exchanges, link)
-        finally:
-            self._refuse_waiting()
+            finally:
+                # Before the others have drained: nobody new is taken any more.
+                self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
         """End the connections nobody took: their clients would wait for an answer until their deadline."""
