@@ -10,7 +10,7 @@ import trio.testing
 
 from trio_mcp_transport import RpcError, Subscriptions
 from trio_mcp_transport.context import ConnectionInfo, MessageContext
-from trio_mcp_transport.errors import ConfigError
+from trio_mcp_transport.errors import ConfigError, LocalProtocolError
 from trio_mcp_transport.exchange import LISTEN
 from trio_mcp_transport.subscriptions import Policy
 from trio_mcp_transport.wire.envelope import Envelope
@@ -214,3 +214,30 @@ async def test_legacy_connections_get_list_changes_and_the_updates_they_subscrib
 def test_a_buffer_holds_something() -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         Subscriptions(buffer=0)
+
+
+@pytest.mark.parametrize("params", [{"a": float("nan")}, {"a": object()}, {"_meta": {"not a key!": 1}}])
+async def test_what_cannot_be_sent_is_the_publishers_error_and_ends_no_subscription(params: Any) -> None:
+    subscriptions = Subscriptions()
+    async with trio.open_nursery() as nursery:
+        context, _ = await listen(subscriptions, nursery, EVERYTHING)
+        with pytest.raises(LocalProtocolError):
+            subscriptions.publish(TOOLS, params)
+        subscriptions.publish(PROMPTS)
+        await trio.testing.wait_all_tasks_blocked()
+        assert methods(context) == [PROMPTS]
+        assert subscriptions.statistics().published == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_the_publisher_changes_later_is_not_sent() -> None:
+    subscriptions = Subscriptions()
+    async with trio.open_nursery() as nursery:
+        context, _ = await listen(subscriptions, nursery, EVERYTHING, open_=False)
+        params: dict[str, Any] = {"list": [1]}
+        subscriptions.publish(TOOLS, params)
+        params["list"].append(2)
+        context.gate.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert context.sent[1][1]["list"] == [1]
+        nursery.cancel_scope.cancel()

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
+import msgspec
 import trio
 
 from .context import MessageContext
 from .errors import ConfigError, RpcError
+from .wire import jsontext
 from .wire.codes import INVALID_PARAMS
 from .wire.messages import Notification, Request
-from .wire.meta import SUBSCRIPTION_ID
+from .wire.meta import SUBSCRIPTION_ID, check_application_meta
 from .wire.modern import listen_result
 
 __all__ = ["LegacySubscriber", "Policy", "SubscriptionStatistics", "Subscriptions"]
@@ -125,16 +127,22 @@ class Subscriptions:
 
         Raises:
             trio.WouldBlock: The policy is ``block`` and a buffer is full; nothing was published.
+            LocalProtocolError: ``params`` cannot be written, or use a reserved ``_meta`` key; nothing was published.
         """
+        if isinstance(meta := (params or {}).get("_meta"), Mapping):
+            check_application_meta(meta)
+        # Written once, here: what cannot be written is the publisher's error, and what it changes later stays its own.
+        raw = None if params is None else msgspec.Raw(jsontext.encode(dict(params)))
         wanted = [listen for listen in self._listens if listen.wants(method, params or {})]
         if self._policy == "block" and any(len(listen.queue) >= listen.bound for listen in wanted):
             raise trio.WouldBlock
         self._published += 1
+        notification = Notification(method, raw)
         for listen in wanted:
-            self._offer(listen, method, params)
+            self._offer(listen, notification)
         for subscriber in self._legacy:
             if method != UPDATED or (params or {}).get("uri") in subscriber.uris:
-                subscriber.push(Notification(method, params))
+                subscriber.push(notification)
 
     async def send(self, method: str, params: Mapping[str, Any] | None = None) -> None:
         """Publish, waiting until every buffer concerned has room; a checkpoint.  Cancelled, nothing was published."""
@@ -205,7 +213,7 @@ class Subscriptions:
         known = {*FILTER_OF.values(), "resourceSubscriptions"} if self._supported is None else self._supported
         return {key: value for key, value in asked.items() if key in known and value}
 
-    def _offer(self, listen: _Listen, method: str, params: Mapping[str, Any] | None) -> None:
+    def _offer(self, listen: _Listen, notification: Notification) -> None:
         if len(listen.queue) >= listen.bound:
             if self._policy == "close":
                 self._closed += 1
@@ -215,5 +223,5 @@ class Subscriptions:
                 return
             listen.queue.popleft()
             self._dropped += 1
-        listen.queue.append(Notification(method, params))
+        listen.queue.append(notification)
         listen.wake.unpark_all()
