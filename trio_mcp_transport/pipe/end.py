@@ -84,7 +84,7 @@ class PipeEnd:
         self.accepting = True
         self._era_left = False
         self._changed = trio.lowlevel.ParkingLot()
-        self.outbound = OutboundCalls(self.calls, self.outbox, push=self.push, changed=self._note_change)
+        self.outbound: OutboundCalls = OutboundCalls(self.calls, self.outbox, push=self.push, changed=self._note_change)
 
     # What the reader calls for every message.
 
