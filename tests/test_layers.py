@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"transports"}),
     frozenset({"config", "registry"}),
     frozenset({"client", "replies", "service"}),
-    frozenset({"client_attempt"}),
+    frozenset({"client_attempt", "keepalive"}),
     frozenset({"client_runner"}),
     frozenset({"client_lifecycle"}),
     frozenset({"client_block"}),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .exchange import Exchange as Exchange
     from .handlers import Handlers as Handlers
     from .handlers import blocking as blocking
+    from .keepalive import keep_alive as keep_alive
     from .legacy.context import LegacyMessageContext as LegacyMessageContext
     from .limits import Limits as Limits
     from .metrics import TransportMetrics as TransportMetrics
@@ -96,6 +97,7 @@ _HOME = {
     ),
     "exchange": ("CancelCause", "Exchange"),
     "handlers": ("Handlers", "blocking"),
+    "keepalive": ("keep_alive",),
     "legacy.context": ("LegacyMessageContext",),
     "limits": ("Limits",),
     "metrics": ("TransportMetrics", "TransportStatistics"),

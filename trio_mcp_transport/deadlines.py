@@ -20,7 +20,7 @@ class DeadlineExceeded(TransportError, trio.TooSlowError):
     """A deadline of this library passed.
 
     Attributes:
-        deadline: Its name: ``connect``, ``probe``, ``idle``, ``total``, ``write``, ``handshake`` or ``body``.
+        deadline: Its name: ``connect``, ``probe``, ``idle``, ``total``, ``write``, ``ping``, ``handshake`` or ``body``.
         seconds: How long it was.
     """
 
