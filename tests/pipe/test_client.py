@@ -25,6 +25,7 @@ from trio_mcp_transport import (
     RpcError,
     open_client,
 )
+from trio_mcp_transport.context import ConnectionInfo
 from trio_mcp_transport.deadlines import DeadlineExceeded
 from trio_mcp_transport.errors import (
     ConnectionClosed,
@@ -32,6 +33,9 @@ from trio_mcp_transport.errors import (
     ReceiveBufferFull,
     TransportError,
 )
+from trio_mcp_transport.metrics import TransportMetrics
+from trio_mcp_transport.pipe.client import PipeConnection
+from trio_mcp_transport.pipe.framed import FramedLink
 from trio_mcp_transport.testing import StreamClientTransport, byte_stream_pair
 from trio_mcp_transport.wire.newline import NewlineCodec
 
@@ -226,3 +230,37 @@ async def test_closing_cancels_what_was_sent_and_drops_what_was_not() -> None:
     assert lines[1]["params"]["requestId"] == lines[0]["id"]
     assert all(type(outcome) is ConnectionClosed for outcome in outcomes.values())
     assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize("moment", ["waiting for room", "while the cause is sought", "a notification"])
+async def test_whoever_calls_while_the_connection_dies_learns_why(
+    moment: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def explain(error: TransportError) -> TransportError:
+        await trio.sleep(1)
+        return ConnectionClosed("the program ended", exit_status=3)
+
+    class Explaining(StreamClient):
+        async def run(self, setup: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            link = FramedLink(self._stream, NewlineCodec(), setup.limits)
+            info = ConnectionInfo(transport="bytes", connection_id="bytes-1")
+            connection = PipeConnection(setup, link, info, TransportMetrics(), explain=explain)
+            await connection.run(task_status=task_status)
+
+    near, far = byte_stream_pair(10)
+    limits = Limits(outbox_bytes=100)
+    async with open_client(Explaining(far), era="modern", discover=False, limits=limits) as client:
+
+        async def call() -> None:
+            with pytest.raises(ConnectionClosed, match="the program ended") as caught:
+                await (client.notify("n") if moment == "a notification" else client.request("x"))
+            assert caught.value.exit_status == 3
+
+        async with trio.open_nursery() as nursery:
+            if moment == "waiting for room":
+                await client.notify("large", {"text": "x" * 1000})
+                nursery.start_soon(call)
+                await settle()
+            near.close()
+            await settle()
+            nursery.start_soon(call)

@@ -55,6 +55,7 @@ class PipeConnection:
         largest = setup.limits.message_size(CLIENT_MESSAGE_SIZE)
         self._end = PipeEnd(setup.intake, link, info, metrics, largest, setup.ids)
         self._closing = trio.Event()
+        self._explained = trio.Event()
         self._lost: TransportError | None = None
         self._listens: list[Call] | None = None
 
@@ -71,6 +72,8 @@ class PipeConnection:
             ConnectionClosed: The connection has ended.
             LocalProtocolError: The request cannot be written.
         """
+        if self._end.outbox.closed and not self._explained.is_set():
+            return False
         self._check_open()
         return self._end.outbound.send_nowait(call)
 
@@ -81,8 +84,11 @@ class PipeConnection:
             ConnectionClosed: The connection has ended.
             LocalProtocolError: The request cannot be written.
         """
-        self._check_open()
-        await self._end.outbound.send(call)
+        try:
+            self._check_open()
+            await self._end.outbound.send(call)
+        except ConnectionClosed as bare:
+            raise await self._cause(bare) from None
 
     async def notify(self, notification: Notification) -> None:
         """Send a notification; a checkpoint.
@@ -91,8 +97,11 @@ class PipeConnection:
             ConnectionClosed: The connection has ended.
             LocalProtocolError: The notification cannot be written.
         """
-        self._check_open()
-        await self._end.outbox.put(None, notification, False)
+        try:
+            self._check_open()
+            await self._end.outbox.put(None, notification, False)
+        except ConnectionClosed as bare:
+            raise await self._cause(bare) from None
 
     def close(self) -> None:
         """Begin to close; from any task, any number of times."""
@@ -205,11 +214,14 @@ class PipeConnection:
         end.accepting = False
         end.cancel_exchanges(CancelCause.CLOSED)
         end.outbox.break_off()
-        with trio.move_on_after(grace, shield=True):
-            if self._lost is not None and not self._closing.is_set():
-                self.failure = await self._explain(self._lost)
-        self.failure = self.failure or (None if self._closing.is_set() else self._lost)
-        self._fail_calls()
+        try:
+            with trio.move_on_after(grace, shield=True):
+                if self._lost is not None and not self._closing.is_set():
+                    self.failure = await self._explain(self._lost)
+        finally:
+            self.failure = self.failure or (None if self._closing.is_set() else self._lost)
+            self._explained.set()
+            self._fail_calls()
         with trio.move_on_after(grace, shield=True):
             while end.exchanges.open:
                 await end.wait_change()
@@ -235,6 +247,12 @@ class PipeConnection:
             self._lost = error
             if not self._closing.is_set():
                 self._end.metrics.record_error()
+
+    async def _cause(self, bare: ConnectionClosed) -> TransportError:
+        """Return why the connection ended; waits while that is being found out, which the grace bounds."""
+        if not self._closing.is_set():
+            await self._explained.wait()
+        return bare if self.failure is None else self.failure.twin()
 
     def _check_open(self) -> None:
         if self._closing.is_set():
