@@ -26,10 +26,13 @@ class Timekeeper:
     def watch(self, call: Call) -> None:
         """Start the deadlines of a call that is about to be sent."""
         deadlines = call.deadlines
-        if deadlines.idle is None and deadlines.total is None:
-            return
-        call.idle_at, call.total_at = deadlines.first(trio.current_time())
-        due = min(call.idle_at, call.total_at)
+        if deadlines.idle is None:
+            if deadlines.total is None:
+                return
+            due = call.total_at = trio.current_time() + deadlines.total
+        else:
+            call.idle_at, call.total_at = deadlines.first(trio.current_time())
+            due = min(call.idle_at, call.total_at)
         self._calls.add(call)
         if due < self._next:
             self._next = due

@@ -89,9 +89,12 @@ class CallTable:
 
     def respond(self, response: Response) -> Call | None:
         """Deliver a response; the call it was for, or None when nobody waits for it (M-CA-08)."""
-        call = self.find(response.id)
+        id_ = response.id
+        # The type is asked first: True and 1.0 are equal to 1 and would find its call.
+        call = self._by_id.pop(id_, None) if type(id_) is int or type(id_) is str else None
         if call is not None:
-            self.remove(call)
+            if call.token is not None and self._by_token.get(call.token) is call:
+                del self._by_token[call.token]
             call.respond(response)
         return call
 

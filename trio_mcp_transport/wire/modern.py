@@ -162,16 +162,21 @@ def read_envelope(
     envelope = ModernEnvelope(revision, server_info, result_types)
     envelope.client_capabilities = capabilities
     if len(found) > 2:
-        _read_optional(envelope, found)
+        info = found.get(meta.CLIENT_INFO)
+        if info is not None:
+            envelope.client_info = _checked_info(info)
+        if len(found) > 3 or info is None:
+            _read_optional(envelope, found)
     return envelope
 
 
+def _checked_info(info: Any) -> dict[str, Any]:
+    if type(info) is dict and type(info.get("name")) is str and type(info.get("version")) is str:
+        return info
+    raise RpcError(INVALID_PARAMS, f"{meta.CLIENT_INFO} has a string name and a string version")
+
+
 def _read_optional(envelope: ModernEnvelope, found: dict[str, Any]) -> None:
-    info = found.get(meta.CLIENT_INFO)
-    if info is not None:
-        if type(info) is not dict or type(info.get("name")) is not str or type(info.get("version")) is not str:
-            raise RpcError(INVALID_PARAMS, f"{meta.CLIENT_INFO} has a string name and a string version")
-        envelope.client_info = info
     level = found.get(meta.LOG_LEVEL)
     if level is not None:
         if level not in meta.LOG_LEVELS:
