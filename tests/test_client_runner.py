@@ -19,10 +19,12 @@ from trio_mcp_transport import (
     ConnectionFailed,
     DeadlineExceeded,
     Deadlines,
+    Limits,
     RestartPolicy,
     RpcError,
     run_client,
 )
+from trio_mcp_transport.testing import byte_stream_pair
 
 RESTART = RestartPolicy(initial=1, cap=1, limit=3, window=1000)
 PLAIN: dict[str, Any] = {"era": "modern", "discover": False}
@@ -244,3 +246,38 @@ async def test_a_hard_end_of_the_first_connection_is_no_reason_to_restart(
     with pytest.raises(ConnectionFailed, match="no such thing"):
         await run_client(line, **PLAIN)
     assert line.runs == 1
+
+
+async def test_a_listen_that_waits_for_room_when_the_connection_dies_goes_to_the_next(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Narrow(Line):
+        async def run(self, setup: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            ours, theirs = byte_stream_pair(10)
+            self.send_wires.send_nowait(Wire(theirs))
+            await StreamClient(ours).run(setup, task_status=task_status)
+
+    line = Narrow(RESTART)
+    filters = {"notifications": {"toolsListChanged": True}}
+    async with (
+        running(line, limits=Limits(outbox_bytes=100)) as (client, wire, _),
+        trio.open_nursery() as nursery,
+    ):
+
+        async def listen() -> None:
+            async with client.open_exchange("subscriptions/listen", filters) as replies:
+                message = await replies.receive()
+                assert message.result["method"] == "subscriptions/listen"
+
+        nursery.start_soon(listen)
+        nursery.start_soon(listen)
+        await wire.receive()
+        await wire.receive()
+        await wire.stream.aclose()
+        # The first of the two is too large for the stream, so that the second waits; neither is read.
+        wire = await line.wires.receive()
+        await trio.testing.wait_all_tasks_blocked()
+        await wire.stream.aclose()
+        wire = await line.wires.receive()
+        await answer(wire)
+        await answer(wire)

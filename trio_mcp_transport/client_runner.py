@@ -144,10 +144,10 @@ class ClientRunner:
                 if not self._started:
                     self._started = True
                     task_status.started(self._client)
-                await self._reopen(connection, listens)
+                listens = await self._reopen(connection, listens)
                 await attempt.ended.wait()
                 self._failure = attempt.failure
-                listens = connection.take_listens()
+                listens += connection.take_listens()
             nursery.cancel_scope.cancel()
         return listens
 
@@ -177,8 +177,13 @@ class ClientRunner:
             return connection
         raise DeadlineExceeded("connect", limit or 0.0, self._transport.address)
 
-    async def _reopen(self, connection: ClientConnection, listens: list[Call]) -> None:
-        """Send the listens of a dead connection again, each with a new id (M-IO-19, M-SU-13)."""
+    async def _reopen(self, connection: ClientConnection, listens: list[Call]) -> list[Call]:
+        """Send the listens of a dead connection again, each with a new id (M-IO-19, M-SU-13).
+
+        Returns:
+            Those that the next connection must take, because this one ended before they were sent.
+        """
+        unsent: list[Call] = []
         for call in listens:
             if call.done:
                 continue
@@ -186,7 +191,11 @@ class ClientRunner:
             try:
                 await connection.send_call(call)
             except TransportError as error:
-                call.fail(error)
+                if connection.failure is None:
+                    call.fail(error)
+                else:
+                    unsent.append(call)
+        return unsent
 
     def _new_era(self, port: Port) -> InboundEra:
         return ClientInbound(port, lambda: "" if self._terms is None else self._terms.revision)
