@@ -6,6 +6,7 @@ their exact JSON type (``"2"`` is not ``2``) and integers have no upper bound (M
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -61,7 +62,9 @@ class _Call:
     def params(self) -> dict[str, Any]:
         """The decoded params; an empty dict when the message has none."""
         if self._params is None:
-            self._params = jsontext.decode(bytes(self._raw)) if self._raw is not None else {}
+            # What came in a frame was measured with it, by the depth its connection allows.
+            depth = jsontext.DEFAULT_MAX_DEPTH if self._frame is None else sys.maxsize
+            self._params = jsontext.decode(bytes(self._raw), max_depth=depth) if self._raw is not None else {}
         return self._params  # type: ignore[no-any-return]  # any mapping a caller passed is read as a dict
 
     @property
@@ -98,7 +101,10 @@ class _Call:
             raise RpcError(-32602, f"invalid params: {error}") from None
 
     def seal(self) -> None:
-        """Detach the message from the objects it was built of, so that it may cross to another program."""
+        """Detach the message from the objects it was built of, so that it may cross to another program.
+
+        What is left is text: `params` decodes it anew, and decoded it may take twenty times the memory.
+        """
         self.raw_params  # noqa: B018 - the property fills the raw form
         self._params = None
 

@@ -30,10 +30,10 @@ _DEFAULT_LIMIT = 16 * 1024 * 1024
 """Bytes of payload; four times gRPC's default of 4 MiB, because pipes carry tool results with inline images."""
 
 _WINDOW = 8 * 1024
-"""Bytes cut for one split at first: about 64 lines of 100 bytes, so that hardly anything is cut twice."""
+"""Bytes cut for one split: about 64 lines of 100 bytes, so that hardly anything is cut twice."""
 
-_LARGEST_WINDOW = 64 * 1024
-"""Bytes cut for one split where lines are long: the size of a chunk."""
+_LONG = 1024
+"""Bytes from which lines are found one by one: ``find`` is a memchr, ``split`` looks at every byte by itself."""
 
 _SPLIT = 64
 """Frames split ahead of the consumer; the reader of a pipe passes a checkpoint after as many."""
@@ -75,9 +75,9 @@ class NewlineCodec:
         "_incoming",
         "_limit",
         "_lines",
+        "_long",
         "_offset",
         "_pieces",
-        "_window",
     )
 
     def __init__(self, max_message_size: int = _DEFAULT_LIMIT) -> None:
@@ -91,7 +91,7 @@ class NewlineCodec:
         self._pieces = PieceBuffer()  # the beginning of the line that continues in _chunk
         self._dropping = False  # inside a refused line ...
         self._dropped = 0  # ... of which this many bytes are gone
-        self._window = _WINDOW  # follows the length of the lines, so that a split yields about as many as it may
+        self._long = False  # whether the last lines were long
         self._ended = False
         self._failure = ""  # why no frame will ever follow
 
@@ -135,7 +135,7 @@ class NewlineCodec:
                 return self._nothing_stored()
             if self._dropping:
                 self._drop()
-            elif self._pieces or not self._split_window():
+            elif self._pieces or self._long or not self._split_window():
                 self._take_line()
 
     def encode(self, payload: bytes) -> bytes:
@@ -182,16 +182,14 @@ class NewlineCodec:
     def _split_window(self) -> bool:
         """Split what one window holds; return False, with nothing done, when its first line needs `_take_line`."""
         start = self._offset
-        window = self._chunk[start : start + self._window]
+        window = self._chunk[start : start + _WINDOW]
         lines = window.split(b"\n", _SPLIT)
         used = len(window) - len(lines.pop())
         if len(window) > self._limit or b"\r" in window:
             used = self._check_lines(lines)
         if not lines:
-            self._window = _LARGEST_WINDOW
             return False
         self._offset = start + used
-        self._window = min(max(used // len(lines) * _SPLIT, _WINDOW), _LARGEST_WINDOW)
         lines.reverse()
         self._lines += lines
         return True
@@ -226,6 +224,7 @@ class NewlineCodec:
             self._pieces.clear()
             raise FrameTooLarge(f"a line is over the limit of {self._limit} bytes", limit=self._limit)
         line = chunk[start:stop]
+        self._long = size > _LONG
         if end < 0:
             self._offset = stop
             self._pieces.append(line)
