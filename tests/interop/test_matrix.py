@@ -219,11 +219,11 @@ else:
 @pytest.mark.requirement("M-BC-11", "M-BC-09")
 async def test_x5_legacy_with_modern_fails_with_the_versions_named(record: WireRecord) -> None:
     with trio.fail_after(BOUND):
-        with pytest.raises(RpcError) as caught:
+        with pytest.raises(UnsupportedRevision) as caught:
             async with open_client(server(record, "our_server", "modern"), era="legacy"):
                 pass
-    assert MODERN in caught.value.message
-    assert caught.value.data["supported"] == [MODERN]
+    assert MODERN in str(caught.value) and LEGACY in str(caught.value)
+    assert caught.value.supported == (MODERN,)
     assert record.methods("client") == ["initialize"]
     check_conversation(MODERN, record.messages("client"), record.messages("server"))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from ..errors import UnsupportedRevision
+from ..errors import RpcError, UnsupportedRevision
+from ..wire.codes import INVALID_PARAMS
 from ..wire.envelope import ClientInfo
 from ..wire.meta import PROGRESS_TOKEN
 from ..wire.modern import stamp_params
@@ -48,7 +49,7 @@ async def handshake(
     notify: Callable[[str], Awaitable[None]],
     info: ClientInfo,
 ) -> LegacyTerms:
-    """Run ``initialize`` and send ``notifications/initialized`` (L25-LC-01 to L25-LC-08).
+    """Run ``initialize`` and send ``notifications/initialized`` (L25-LC-01 to L25-LC-08, L25-LC-10).
 
     A checkpoint.
 
@@ -58,18 +59,27 @@ async def handshake(
         info: This client.
 
     Raises:
-        UnsupportedRevision: The server answered with a revision that is not spoken here.
-        RpcError: The server refused.
+        UnsupportedRevision: The server answered with a revision that is not spoken here, or refused ours by name.
+        RpcError: The server refused for another reason.
         TransportError: The connection failed.
     """
-    result = await call(
-        "initialize",
-        {
-            "protocolVersion": LATEST_LEGACY,
-            "capabilities": dict(info.capabilities),
-            "clientInfo": info.identity(),
-        },
-    )
+    params = {
+        "protocolVersion": LATEST_LEGACY,
+        "capabilities": dict(info.capabilities),
+        "clientInfo": info.identity(),
+    }
+    try:
+        result = await call("initialize", params)
+    except RpcError as error:
+        supported = error.data.get("supported") if isinstance(error.data, Mapping) else None
+        if error.code != INVALID_PARAMS or not isinstance(supported, (list, tuple)):
+            raise
+        offered = tuple(str(one) for one in supported)
+        raise UnsupportedRevision(
+            f"the server refused revision {LATEST_LEGACY} and speaks {', '.join(offered) or 'none it named'}: {error}",
+            requested=LATEST_LEGACY,
+            supported=offered,
+        ) from error
     revision = result.get("protocolVersion")
     if revision not in LEGACY:
         raise UnsupportedRevision(
