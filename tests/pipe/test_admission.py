@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
 
 from trio_mcp_transport.context import ConnectionInfo, MessageContext
 from trio_mcp_transport.exchange import LISTEN, Exchange
 from trio_mcp_transport.limits import Limits
-from trio_mcp_transport.pipe.admission import Admission
+from trio_mcp_transport.pipe.admission import LARGE, Admission
 from trio_mcp_transport.wire.envelope import Envelope
-from trio_mcp_transport.wire.messages import Request
+from trio_mcp_transport.wire.messages import Request, decode
 from trio_mcp_transport.wire.modern import CORE_RESULT_TYPES, ModernEnvelope
 
 INFO = ConnectionInfo(transport="t", connection_id="t-1")
@@ -134,3 +137,20 @@ def test_a_dropped_queue_is_returned_whole_and_leaves_nothing_behind() -> None:
     assert (door.admission.queued, door.admission.queued_bytes) == (0, 0)
     door.admission.release(exchanges[0])
     assert door.running == exchanges[:1]
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_large_message_waits_as_text(over: int) -> None:
+    door = Door(max_running=1, largest=10**6)
+    door.admit(1)
+    padding = "x" * (LARGE + over - len(json.dumps({"jsonrpc": "2.0", "id": 2, "method": "m", "params": {"a": ""}})))
+    frame = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "m", "params": {"a": padding}}).encode()
+    assert len(frame) == LARGE + over
+    message = decode(frame)
+    assert isinstance(message, Request)
+    before = message.params
+    exchange = Exchange(message, MessageContext(INFO, Envelope()), door._outbox, size=message.size)
+    assert door.admission.admit(exchange)
+    assert message.params == before
+    assert (message.params is before) == (not over)
+    assert message.size == len(frame)

@@ -377,3 +377,13 @@ def test_a_torn_response_names_nobody() -> None:
     with pytest.raises(MessageError) as caught:
         decode(b'{"jsonrpc":"2.0","id":7,"result":{')
     assert caught.value.message_id is None
+
+
+def test_a_sealed_message_keeps_the_depth_its_connection_allows() -> None:
+    frame = b'{"jsonrpc":"2.0","method":"m","params":{"a":%s}}' % (b"[" * 200 + b"]" * 200)
+    message = decode(frame, max_depth=300)
+    assert isinstance(message, Notification)
+    before = message.params
+    message.seal()
+    assert message.params is not before
+    assert message.params == before

@@ -15,6 +15,10 @@ from ..limits import Limits
 __all__ = ["Admission"]
 
 
+LARGE = 4096
+"""Bytes from which a message waits as text: the bound of the queue counts text, and memory shall follow it."""
+
+
 class Admission:
     """Permits and the admission queue of one connection.
 
@@ -67,6 +71,8 @@ class Admission:
             return True
         if self.full:
             return False
+        if exchange.size > LARGE:
+            exchange.message.seal()
         self.queue.append(exchange)
         self.queued_bytes += exchange.size
         return True
