@@ -29,6 +29,7 @@ from trio_mcp_transport import (
     StdioClientTransport,
     StdioServerTransport,
     Subscriptions,
+    keep_alive,
     memory_transports,
     open_client,
     run_client,
@@ -346,6 +347,15 @@ async def notifying(region: CancelRegion, link: Link) -> None:
         await lives_on(client, block)
         # The checkpoint is before the notification or shielded after it: sent once, or not at all.
         assert got == ["notifications/one"] * sent
+
+
+@covers("keep_alive")
+async def keeping_alive(region: CancelRegion, link: Link) -> None:
+    block = link.connect()
+    async with block as client:
+        with region, trio.move_on_after(3.5):
+            await keep_alive(client, interval=1.0)
+        await lives_on(client, block)
 
 
 @covers("Client.aclose")
