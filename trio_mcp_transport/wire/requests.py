@@ -53,6 +53,9 @@ class _Call:
     def params(self) -> dict[str, Any]:
         """The decoded params; an empty dict when the message has none."""
         if self._params is None:
+            if self._raw is None and self._frame is None:
+                # Not kept: a message without params stays one, whoever looks at it.
+                return {}
             # What came in a frame was measured with it, by the depth its connection allows.
             depth = jsontext.DEFAULT_MAX_DEPTH if self._frame is None else sys.maxsize
             self._params = jsontext.decode(bytes(self._raw), max_depth=depth) if self._raw is not None else {}
