@@ -92,8 +92,9 @@ def encode(value: Any) -> bytes:
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise LocalProtocolError(f"cannot be written as JSON: {error}") from error
     if b"\n" in text:
-        # Only a Raw brings raw line ends, and in valid JSON they are white space between tokens (M-IO-21).
-        text = text.replace(b"\n", b" ")
+        # Only a Raw brings raw line ends, and in valid JSON they are white space between tokens (M-IO-21).  A reader in
+        # text mode, such as Python's, takes a lone carriage return for one as well.
+        text = text.replace(b"\n", b" ").replace(b"\r", b" ")
     return text
 
 
