@@ -763,6 +763,38 @@ async def test_initialize_is_never_cancelled_but_the_connection_closed(era: Any,
     assert (scope.cancelled_caught, len(raised)) == (way == "cancel", int(way == "deadline"))
 
 
+class Noted(trio.abc.SendStream):
+    """Notes what it is given to write before it passes the first checkpoint, as a pipe would write it."""
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self.given = b""
+        self._stream = stream
+
+    async def send_all(self, data: Any) -> None:
+        self.given += bytes(data)
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@pytest.mark.requirement("L25-CA-02")
+async def test_a_deadline_during_initialize_writes_nothing_more(autojump_clock: Any) -> None:
+    # Whether the writer or the end of the connection runs first is a throw of the dice each time.
+    for _ in range(20):
+        ours, theirs = trio.testing.memory_stream_pair()
+        noted = Noted(theirs.send_stream)
+        stream = trio.StapledStream(noted, theirs.receive_stream)
+        with pytest.raises(DeadlineExceeded):
+            async with open_client(StreamClient(stream), era="legacy", deadlines=Deadlines(connect=1)):
+                raise AssertionError("it opened")
+        assert noted.given.count(b"\n") == 1 and b'"initialize"' in noted.given
+        assert [one["method"] for one in await Wire(ours).receive_rest()] == ["initialize"], "closed"
+
+
 @pytest.mark.requirement("L25-CA-03")
 async def test_a_cancellation_of_nothing_is_ignored(autojump_clock: Any) -> None:
     worker = Worker()
