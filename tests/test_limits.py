@@ -30,6 +30,7 @@ from trio_mcp_transport import (
     LocalProtocolError,
     MessageTooLarge,
     ReceiveBufferFull,
+    RemoteProtocolError,
     ServerInfo,
     Subscriptions,
     open_client,
@@ -106,19 +107,23 @@ async def test_max_message_size_of_a_client(over: int) -> None:
         results: list[Any] = []
 
         async def ask() -> None:
-            results.append(await client.request("x"))
+            try:
+                results.append(await client.request("x"))
+            except RemoteProtocolError as error:
+                results.append(error)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
+        async def reply(size: int) -> None:
             request = await wire.receive()
             message = {"jsonrpc": "2.0", "id": request["id"], "result": {"pad": ""}}
-            message["result"]["pad"] = "x" * (limit + over - len(json.dumps(message)))
+            message["result"]["pad"] = "x" * (size - len(json.dumps(message)))
             await wire.send_line(message)
             await trio.testing.wait_all_tasks_blocked()
-            assert len(results) == (over <= 0)
-            if over > 0:
-                await wire.send_line({"jsonrpc": "2.0", "id": request["id"], "result": {"pad": "short"}})
-    assert results[0]["pad"][:5] == ("short" if over > 0 else "xxxxx")
+
+        for size in (limit + over, limit // 2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await reply(size)
+    assert [isinstance(result, RemoteProtocolError) for result in results] == [over > 0, False]
 
 
 @AROUND

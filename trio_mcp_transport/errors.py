@@ -114,14 +114,16 @@ class FrameTooLarge(FramingError):
 
     Attributes:
         limit: The largest payload accepted, in bytes, without delimiter or header.
+        beginning: The first bytes of the frame, at most 1,024; the rest is gone.
     """
 
     rpc_code = -32600
     status_hint = 413
 
-    def __init__(self, message: str, *, limit: int) -> None:
+    def __init__(self, message: str, *, limit: int, beginning: bytes = b"") -> None:
         super().__init__(message)
         self.limit = limit
+        self.beginning: bytes = beginning[:1024]
 
 
 class MessageError(RemoteProtocolError):

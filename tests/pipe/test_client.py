@@ -31,6 +31,7 @@ from trio_mcp_transport.errors import (
     ConnectionClosed,
     ConnectionFailed,
     ReceiveBufferFull,
+    RemoteProtocolError,
     TransportError,
 )
 from trio_mcp_transport.metrics import TransportMetrics
@@ -264,3 +265,20 @@ async def test_whoever_calls_while_the_connection_dies_learns_why(
             near.close()
             await settle()
             nursery.start_soon(call)
+
+
+@pytest.mark.parametrize("cuts", [1, 7, 5000])
+async def test_an_answer_over_the_limit_fails_its_call_at_once(
+    cuts: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with client_over_bytes(largest=1000) as (client, wire), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with trio.fail_after(1), pytest.raises(RemoteProtocolError, match="over the limit of 1000 bytes"):
+                await client.request("large")
+
+        nursery.start_soon(ask)
+        request = await wire.receive()
+        line = json.dumps(answer(request["id"], {"text": "x" * 2000})).encode() + b"\n"
+        for start in range(0, len(line), cuts):
+            await wire.send_bytes(line[start : start + cuts])

@@ -32,6 +32,7 @@ from ..metrics import Load, TransportMetrics
 from ..wire.codes import INTERNAL_ERROR, INVALID_REQUEST
 from ..wire.envelope import Envelope
 from ..wire.messages import Batch, Message, Notification, Request, Response
+from ..wire.salvage import answered_by_beginning
 from .admission import Admission
 from .asking import ask
 from .outbound import OutboundCalls, touch
@@ -105,7 +106,8 @@ class PipeEnd:
         self.metrics.record_error()
         original = error
         if not isinstance(error, MessageError):
-            error = MessageError(str(error), rpc_code=error.rpc_code)
+            id_ = answered_by_beginning(error.beginning) if isinstance(error, FrameTooLarge) else None
+            error = MessageError(str(error), rpc_code=error.rpc_code, message_id=id_, answerable=id_ is None)
         if error.message_id is not None and not error.answerable:
             self._fail_call(error)
         answer = self.era.unreadable(error)

@@ -56,6 +56,10 @@ class PieceBuffer:
         self.clear()
         return taken
 
+    def peek(self) -> bytes:
+        """Return the first bytes held, up to 1,024 of the first piece."""
+        return bytes((self._pieces[0] if self._pieces else self._small)[:1024])
+
     def clear(self) -> None:
         """Let go of everything held."""
         self._pieces = []

@@ -13,22 +13,14 @@ import msgspec
 from ..errors import MessageError, RpcError
 from . import jsontext
 from .codes import INVALID_REQUEST
-from .requests import MessageId, Notification, RawMembers, Request, decode_raw
+from .requests import MessageId, Notification, Request, decode_raw
+from .salvage import answered_by
 
 __all__ = ["Batch", "Message", "MessageId", "Notification", "Request", "Response", "decode", "encode", "from_value"]
 
 _MISSING: Final = object()
 _REQUEST_MEMBERS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 _RESPONSE_MEMBERS: Final = frozenset({"jsonrpc", "id", "result", "error"})
-
-
-class _Outline(RawMembers, gc=False):
-    id: int | str | None = None
-    method: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_decode_outline = msgspec.json.Decoder(_Outline).decode
 
 
 class Response:
@@ -129,7 +121,8 @@ def decode(frame: bytes, *, max_depth: int = jsontext.DEFAULT_MAX_DEPTH) -> Mess
     try:
         value = jsontext.decode(frame, max_depth=max_depth)
     except MessageError as error:
-        _recognise_response(error, frame)
+        error.message_id = answered_by(frame)
+        error.answerable = error.message_id is None
         raise
     if type(value) is list:
         return Batch(value, frame)
@@ -198,22 +191,6 @@ def _error(value: dict[str, Any], frame: bytes | None) -> RpcError:
     if type(body) is not dict or type(body.get("code")) is not int or type(body.get("message")) is not str:
         raise _invalid(value, frame, "an error has an integer code and a string message")
     return RpcError(body["code"], body["message"], body.get("data"))
-
-
-def _recognise_response(error: MessageError, frame: bytes) -> None:
-    """Note the id where a text that cannot be decoded is a response all the same, so that its call need not wait.
-
-    Only what is inside the result is unreadable then: too deep, a number too large, text that is no UTF-8.  A request
-    stays without id: it is answered as what it is, no JSON text (D-06).
-    """
-    try:
-        outline = _decode_outline(frame)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        return
-    answers = outline.result is not msgspec.UNSET or outline.error is not msgspec.UNSET
-    if answers and outline.method is msgspec.UNSET and outline.id is not None:
-        error.message_id = outline.id
-        error.answerable = False
 
 
 def _invalid(value: dict[str, Any], frame: bytes | None, why: str) -> MessageError:

@@ -221,8 +221,10 @@ class NewlineCodec:
         if size > room or (size == room > 0 and chunk[stop - 1] != _CR):
             self._dropping = True
             self._dropped = len(self._pieces)
+            beginning = (self._pieces.peek() + chunk[start : start + 1024])[: min(self._limit, 1024)]
             self._pieces.clear()
-            raise FrameTooLarge(f"a line is over the limit of {self._limit} bytes", limit=self._limit)
+            why = f"a line is over the limit of {self._limit} bytes"
+            raise FrameTooLarge(why, limit=self._limit, beginning=beginning)
         line = chunk[start:stop]
         self._long = size > _LONG
         if end < 0:
