@@ -19,7 +19,6 @@ from trio_mcp_transport import (
     Limits,
     MessageContext,
     Notification,
-    Replies,
     Request,
     Response,
     RestartPolicy,
@@ -148,12 +147,12 @@ async def test_what_the_server_does_not_support_is_left_out_of_the_acknowledgeme
     subscriptions = Subscriptions(supported={"toolsListChanged": True, "promptsListChanged": False})
     async with connect(Handlers(call), subscriptions=subscriptions) as client:
         async with client.open_exchange(LISTEN, {"notifications": EVERYTHING}) as replies:
-            acknowledged = await take(replies)
+            acknowledged = await replies.receive()
             assert isinstance(acknowledged, Notification)
             assert acknowledged.params["notifications"] == {"toolsListChanged": True}
             subscriptions.publish(PROMPTS)
             subscriptions.publish(TOOLS)
-            first = await take(replies)
+            first = await replies.receive()
             assert isinstance(first, Notification)
             assert first.method == TOOLS
 
@@ -177,7 +176,7 @@ async def test_a_client_can_compare_what_it_asked_for_with_what_was_agreed() -> 
     asked = {"toolsListChanged": True, "promptsListChanged": True}
     async with connect(Handlers(call), subscriptions=Subscriptions(supported={"toolsListChanged": True})) as client:
         async with client.open_exchange(LISTEN, {"notifications": asked}) as replies:
-            acknowledged = await take(replies)
+            acknowledged = await replies.receive()
             assert isinstance(acknowledged, Notification)
             assert acknowledged.method == ACKNOWLEDGED
             assert set(asked) - set(acknowledged.params["notifications"]) == {"promptsListChanged"}
@@ -193,10 +192,10 @@ async def test_three_subscriptions_at_once_each_see_their_own() -> None:
 
         async def follow(number: int, opened: trio.Event) -> None:
             async with client.open_exchange(LISTEN, {"notifications": filters[number]}) as replies:
-                await take(replies)
+                await replies.receive()
                 opened.set()
                 for _ in range(2):
-                    message = await take(replies)
+                    message = await replies.receive()
                     assert isinstance(message, Notification)
                     seen[number].append(message.method)
 
@@ -262,7 +261,7 @@ async def test_a_client_sees_a_graceful_end_as_the_response() -> None:
     block = connect(Handlers(call), subscriptions=Subscriptions(), bytes=True)
     async with block as client:
         async with client.open_exchange(LISTEN, {"notifications": EVERYTHING}) as replies:
-            await take(replies)
+            await replies.receive()
             block.shutdown.set()
             messages = [message async for message in replies]
         (response,) = messages
@@ -277,7 +276,7 @@ async def test_a_clean_end_and_a_drop_are_two_outcomes() -> None:
             await wire.receive()
             await wire.end()
             with pytest.raises(ConnectionClosed):
-                await take(replies)
+                await replies.receive()
 
 
 DYING_SERVER = """
@@ -307,7 +306,7 @@ async def test_after_a_restart_listens_are_sent_again_with_new_ids(tmp_path: Pat
     with trio.fail_after(10):
         async with open_client(transport, era="modern", discover=False) as client:
             async with client.open_exchange(LISTEN, {"notifications": EVERYTHING}) as replies:
-                seen = [await take(replies), await take(replies)]
+                seen = [await replies.receive(), await replies.receive()]
     assert [message.params["life"] for message in seen if isinstance(message, Notification)] == [1, 2]
     listens = [line for line in log.read_text().splitlines() if LISTEN in line]
     assert len(listens) == 2
@@ -328,7 +327,7 @@ async def test_a_stray_tag_is_dropped_and_logged(caplog: pytest.LogCaptureFixtur
                 await wire.send_line({"jsonrpc": "2.0", "method": TOOLS, "params": params})
             params = {"_meta": {SUBSCRIPTION: id_}}
             await wire.send_line({"jsonrpc": "2.0", "method": PROMPTS, "params": params})
-            message = await take(replies)
+            message = await replies.receive()
             assert isinstance(message, Notification)
             assert message.method == PROMPTS
     assert to_handler == []
