@@ -101,7 +101,7 @@ class PipeOutbox:
             # Nothing is encoded before there is room, and nobody passes a large message that waits for an empty outbox.
             return False
         item, size = self._link.encode(message)
-        if not self._fits(size):
+        if self.pending_bytes and self.pending_bytes + size > self._bound:
             return False
         if final and exchange is not None:
             exchange.answered = True
