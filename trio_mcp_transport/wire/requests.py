@@ -6,7 +6,7 @@ Must never decide what becomes of a message; it only holds one, as it came or as
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,7 +29,7 @@ class RawMembers(msgspec.Struct, gc=False):
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-decode_raw = msgspec.json.Decoder(RawMembers).decode
+decode_raw: Callable[[bytes], RawMembers] = msgspec.json.Decoder(RawMembers).decode
 """Reads the raw members of a frame that is known to be a message."""
 
 
