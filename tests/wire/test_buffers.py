@@ -75,3 +75,16 @@ def test_small_pieces_cost_their_bytes(size: int) -> None:
         tracemalloc.stop()
     assert len(buffer) == count * size
     assert held < 1.25 * count * size
+
+
+@pytest.mark.parametrize("sizes", [[10], [1, 2, 3], [10, 5000, 10], [5000, 10, 5000], []])
+@pytest.mark.parametrize("count", [0, 1, 12, 6000, 10**6])
+def test_the_beginning_can_be_looked_at(sizes: list[int], count: int) -> None:
+    buffer = PieceBuffer()
+    whole = b""
+    for number, size in enumerate(sizes):
+        piece = bytes([65 + number]) * size
+        buffer.append(piece)
+        whole += piece
+    assert buffer.peek(count) == whole[:count]
+    assert buffer.take() == whole

@@ -377,3 +377,16 @@ def test_memory_is_constant_after_an_error_for_good() -> None:
             codec.feed(b"x" * 64 * KIB)
             assert pull(codec) == ["FramingError"]
         assert memory.held() < 16 * KIB
+
+
+@pytest.mark.parametrize("cuts", [[2000], [1] * 2000, [10, 4500], [4500, 10, 600]])
+def test_a_refused_line_shows_its_beginning_however_it_was_cut(cuts: list[int]) -> None:
+    codec = NewlineCodec(5000)
+    line = bytes(range(48, 123)) * 100
+    start = 0
+    with pytest.raises(FrameTooLarge) as caught:
+        for size in [*cuts, len(line)]:
+            codec.feed(line[start : start + size])
+            start += size
+            codec.next_frame()
+    assert caught.value.beginning == line[:1024]

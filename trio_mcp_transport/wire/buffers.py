@@ -56,9 +56,12 @@ class PieceBuffer:
         self.clear()
         return taken
 
-    def peek(self) -> bytes:
-        """Return the first bytes held, up to 1,024 of the first piece."""
-        return bytes((self._pieces[0] if self._pieces else self._small)[:1024])
+    def peek(self, count: int) -> bytes:
+        """Return the first ``count`` bytes held, or all where there are fewer; they stay."""
+        beginning = bytearray()
+        for piece in (*self._pieces, self._small):
+            beginning += piece[: count - len(beginning)]
+        return bytes(beginning)
 
     def clear(self) -> None:
         """Let go of everything held."""

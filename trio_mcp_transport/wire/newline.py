@@ -219,9 +219,10 @@ class NewlineCodec:
         stop = end if end >= 0 else len(chunk)
         size = stop - start
         if size > room or (size == room > 0 and chunk[stop - 1] != _CR):
+            kept = min(self._limit, 1024)
+            beginning = (self._pieces.peek(kept) + chunk[start : start + kept])[:kept]
             self._dropping = True
             self._dropped = len(self._pieces)
-            beginning = (self._pieces.peek() + chunk[start : start + 1024])[: min(self._limit, 1024)]
             self._pieces.clear()
             why = f"a line is over the limit of {self._limit} bytes"
             raise FrameTooLarge(why, limit=self._limit, beginning=beginning)
