@@ -384,9 +384,14 @@ def test_a_refused_line_shows_its_beginning_however_it_was_cut(cuts: list[int]) 
     codec = NewlineCodec(5000)
     line = bytes(range(48, 123)) * 100
     start = 0
-    with pytest.raises(FrameTooLarge) as caught:
+
+    def feed_and_look() -> None:
+        nonlocal start
         for size in [*cuts, len(line)]:
             codec.feed(line[start : start + size])
             start += size
             codec.next_frame()
+
+    with pytest.raises(FrameTooLarge) as caught:
+        feed_and_look()
     assert caught.value.beginning == line[:1024]
