@@ -66,11 +66,19 @@ async def test_any_other_revision_ends_the_handshake_before_initialized(revision
     assert caught.value.supported == (str(revision),)
 
 
-async def test_a_refusal_passes() -> None:
-    server = Server(RpcError(-32602, "no", {"supported": ["2024-11-05"]}))
+@pytest.mark.parametrize(("code", "data"), [(-32602, None), (-32602, {"supported": "x"}), (-32603, {"supported": []})])
+async def test_a_refusal_for_another_reason_passes(code: int, data: Any) -> None:
+    server = Server(RpcError(code, "no", data))
     with pytest.raises(RpcError, match="no"):
         await server.shake()
     assert len(server.events) == 1
+
+
+async def test_a_refusal_of_the_revision_names_what_the_server_speaks() -> None:
+    server = Server(RpcError(-32602, "no", {"supported": ["2024-11-04"], "requested": LATEST_LEGACY}))
+    with pytest.raises(UnsupportedRevision, match="2024-11-04") as caught:
+        await server.shake()
+    assert caught.value.supported == ("2024-11-04",)
 
 
 def test_params_get_a_token_only_where_one_is_wanted_and_results_are_not_judged() -> None:

@@ -40,8 +40,6 @@ from trio_mcp_transport.pipe.framed import FramedLink
 from trio_mcp_transport.testing import StreamClientTransport, byte_stream_pair
 from trio_mcp_transport.wire.newline import NewlineCodec
 
-SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
-
 
 async def settle() -> None:
     await trio.testing.wait_all_tasks_blocked()
