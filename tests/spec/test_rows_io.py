@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -299,3 +300,25 @@ async def test_in_the_legacy_era_requests_and_responses_flow_both_ways() -> None
         assert await wire.ask(legacy_request("s", "ping")) == {"jsonrpc": "2.0", "id": "s", "result": {}}
         assert (await wire.ask(legacy_request("t", "roots/list")))["error"]["code"] == -32601
         nursery.cancel_scope.cancel()
+
+
+TELL_ENVIRONMENT = """
+import json, os, sys
+for line in sys.stdin:
+    id_ = json.loads(line).get("id")
+    if id_ is not None:
+        print(json.dumps({"jsonrpc": "2.0", "id": id_, "result": dict(os.environ)}), flush=True)
+"""
+
+
+@pytest.mark.requirement("M-IO-20")
+async def test_a_child_gets_its_credentials_from_the_environment_that_was_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_PARENT", "x")
+    transport = StdioClientTransport([sys.executable, "-S", "-c", TELL_ENVIRONMENT], env={"API_KEY": "given"})
+    with trio.fail_after(5):
+        async with open_client(transport, era="modern", discover=False) as client:
+            environment = await client.request("m")
+    assert environment["API_KEY"] == "given"
+    assert "SECRET_OF_THE_PARENT" not in environment
