@@ -252,10 +252,17 @@ async def test_a_thousand_cancelled_calls_leave_no_task_in_the_server_and_no_mes
             await noted(tmp_path, "began", 100)
             nursery.cancel_scope.cancel()
         received = transport.statistics().messages_received
-        await noted(tmp_path, "cleaned up", len(journal(tmp_path, "began")))
-        after = await client.request("tasks")
-        assert after["endless"] == 0
+        asked = 0
+        with trio.fail_after(10):
+            # A queued call may still begin when a cancelled one makes room, until its own cancel is read.
+            while True:
+                after = await client.request("tasks")
+                asked += 1
+                if after["endless"] == 0:
+                    break
+                await trio.sleep(0.02)
         assert after["tasks"] <= before["tasks"]
+        assert len(journal(tmp_path, "cleaned up")) == len(journal(tmp_path, "began"))
         assert (await client.request("echo", {"text": "as usual"}))["text"] == "as usual"
-        assert transport.statistics().messages_received == received + 2
+        assert transport.statistics().messages_received == received + asked + 1
     assert {entry["cause"] for entry in journal(tmp_path, "cancelled")} == {"peer"}
