@@ -13,7 +13,7 @@ from trio_mcp_transport import Handlers, MessageContext, MessageHandler
 from trio_mcp_transport.context import ConnectionInfo
 from trio_mcp_transport.errors import MessageError, TransportError
 from trio_mcp_transport.exchange import Exchange
-from trio_mcp_transport.intake import BACKLOG, Intake
+from trio_mcp_transport.intake import Intake
 from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.wire.envelope import Envelope
 from trio_mcp_transport.wire.messages import Request
@@ -90,14 +90,6 @@ async def test_send_is_a_checkpoint_that_hands_over_whole_or_not_at_all() -> Non
     with trio.testing.assert_checkpoints():
         await intake.send(one)
     assert receive.receive_nowait() is one
-
-
-async def test_a_backlog_of_the_dispatcher_is_seen() -> None:
-    intake, target, _ = make()
-    target.ready.extend(exchange() for _ in range(BACKLOG))
-    assert not intake.crowded
-    target.ready.append(exchange())
-    assert intake.crowded
 
 
 async def test_the_hooks_run_where_what_they_raise_is_contained() -> None:

@@ -184,6 +184,7 @@ class MessageContext:
             await trio.lowlevel.checkpoint()
             return
         await exchange.outbox.put(exchange, Notification(method, params), False)
+        exchange.notified = True
 
     def _modern_may_send(self, method: str, params: Mapping[str, Any]) -> bool:
         if isinstance(meta := params.get("_meta"), Mapping):

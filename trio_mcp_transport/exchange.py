@@ -98,6 +98,7 @@ class Exchange:
         cause: Why it was cancelled, or None.
         answered: Whether the final response was handed to the outbox.
         ended: Whether the worker is done with it.
+        notified: Whether a notification of it was put, which for a listen is its acknowledgement.
         is_request: Whether the message is answered at all.
         is_listen: Whether it opens a subscription, which ends by another rule than a call.
     """
@@ -111,6 +112,7 @@ class Exchange:
         "is_listen",
         "is_request",
         "message",
+        "notified",
         "outbox",
         "permit",
         "size",
@@ -127,6 +129,7 @@ class Exchange:
         self.cause: CancelCause | None = None
         self.answered: bool = False
         self.ended: bool = False
+        self.notified: bool = False
         self.is_request: bool = type(message) is Request
         self.is_listen: bool = message.method == LISTEN and self.is_request and context.envelope.modern
         self._scope: trio.CancelScope | None = None
@@ -199,9 +202,10 @@ class Exchange:
     def settle(self) -> None:
         """Give the peer of a cancelled exchange what its cause grants, then end."""
         if self.cause is CancelCause.DRAIN and not self.answered:
-            if self.is_listen:
+            if self.is_listen and self.notified:
                 self.end_listen()
             else:
+                # Also a listen that was never acknowledged: its first message must not be its result (M-SU-03).
                 self.refuse(RpcError(INTERNAL_ERROR, "the server is shutting down", {"reason": "shutdown"}))
         self.end()
 

@@ -6,7 +6,6 @@ Must never start a handler for a message; the dispatcher at the other end is the
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -23,17 +22,12 @@ __all__ = ["Intake", "Target"]
 
 logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
-BACKLOG = 64
-"""Exchanges nobody has taken above which a sender passes a checkpoint, which lets the workers take them."""
-
 
 Contain = Callable[[Callable[[], Awaitable[object]]], Awaitable[TransportError | None]]
 
 
 class Target(Protocol):
     """What an intake needs of the dispatcher at the other end of the channel."""
-
-    ready: deque[Exchange]
 
     def offer(self, exchange: Exchange) -> bool:
         """Take an exchange past the channel if a worker can serve it at once."""
@@ -92,11 +86,6 @@ class Intake:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._channel.send_nowait(exchange)
         await trio.lowlevel.cancel_shielded_checkpoint()
-
-    @property
-    def crowded(self) -> bool:
-        """Whether the sender should pass a checkpoint before it hands over more."""
-        return len(self._dispatcher.ready) > BACKLOG
 
     async def report_error(self, error: TransportError, context: MessageContext) -> None:
         """Run the handler's ``handle_error``; what it raises is logged and contained.  A checkpoint if it is one."""

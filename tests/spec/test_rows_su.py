@@ -514,3 +514,21 @@ async def test_a_notification_with_a_stray_tag_is_logged_and_dropped(
         await wire.send_line({"jsonrpc": "2.0", "method": TOOLS})
         await trio.testing.wait_all_tasks_blocked()
         assert seen == [None], "without a tag it is no stray"
+
+
+@pytest.mark.requirement("M-SU-03")
+async def test_a_listen_that_meets_the_shutdown_unacknowledged_gets_an_error_not_its_result(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shutdown = trio.Event()
+    async with serve_bytes(subscriptions=Subscriptions(), shutdown=shutdown) as wire:
+        request = modern_request(1, "subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        await wire.send_line(request)
+        shutdown.set()
+        lines = await wire.receive_rest()
+    assert lines
+    if "method" not in lines[0]:
+        assert lines[0]["error"]["data"] == {"reason": "shutdown"}
+        assert len(lines) == 1
+    else:
+        assert lines[0]["method"] == "notifications/subscriptions/acknowledged"

@@ -66,7 +66,6 @@ class PipeOutbox:
         self._writer: trio.lowlevel.Task | None = None
         self._batch: _Batch | None = None
         self._write_nowait: Callable[[list[Any]], list[Any]] | None = getattr(link, "write_nowait", None)
-        self._closing = False
         self.closed: bool = False
         self.pending_bytes: int = 0
         self.urgent_bytes: int = 0
@@ -201,11 +200,6 @@ class PipeOutbox:
         """Learn that an exchange ended without a final message."""
         self._done(exchange)
 
-    def close(self) -> None:
-        """Let the writer end once everything was written."""
-        self._closing = True
-        self._wake()
-
     def break_off(self) -> None:
         """Drop what waits and fail whoever waits for room: the connection is gone."""
         self.closed = True
@@ -223,7 +217,7 @@ class PipeOutbox:
         self._wake()
 
     async def run(self) -> None:
-        """Write until `close` and nothing is left, or until cancelled.
+        """Write until `break_off`, or until cancelled.
 
         Raises:
             ConnectionFailed: The link broke.
@@ -232,7 +226,7 @@ class PipeOutbox:
         while True:
             if self._batch is None:
                 if not self._items:
-                    if self._closing or self.closed:
+                    if self.closed:
                         return
                     await self._wait()
                     continue
