@@ -92,6 +92,15 @@ def test_a_listen_takes_no_permit_and_has_a_bound_of_its_own() -> None:
     assert door.admission.admit(door.exchange(listen=True))
 
 
+def test_a_listen_leaves_free_permits_alone() -> None:
+    door = Door(max_running=1)
+    (listen,) = door.admit(1, listen=True)
+    assert (door.admission.running, door.admission.listens) == (0, 1)
+    door.admit(1)
+    door.admission.release(listen)
+    assert (door.admission.running, door.admission.listens) == (1, 0)
+
+
 def test_a_withdrawn_exchange_gives_its_place_and_its_bytes_to_another() -> None:
     door = Door(max_running=1, max_queued=2)
     first, second, third = door.admit(3)

@@ -156,6 +156,30 @@ async def test_a_lent_permit_is_taken_back_without_waiting() -> None:
         assert gate.began == ["b", "c"]
 
 
+async def test_a_permit_that_was_taken_back_counts_until_its_own_end() -> None:
+    gate = Gate()
+
+    async def handle(request: Request, context: MessageContext) -> Any:
+        if request.method == "ask":
+            await ask_first(request, context)
+        return await gate(request, context)
+
+    async with serve_bytes(handle, limits=Limits(max_running=1)) as wire:
+        await shake_hands(wire)
+        question = await wire.ask(legacy_request("a", "ask"))
+        for id_ in ("b", "c"):
+            await wire.send_line(legacy_request(id_))
+        await settle()
+        await wire.send_line({"jsonrpc": "2.0", "id": question["id"], "result": {}})
+        await settle()
+        assert gate.began == ["b", "a"], "both run: one came back while the other had the permit"
+        for ended, began in (("b", ["b", "a"]), ("a", ["b", "a", "c"])):
+            gate.open[ended].set()
+            assert (await wire.receive())["id"] == ended
+            await settle()
+            assert gate.began == began
+
+
 @pytest.mark.parametrize("cancelled", [False, True], ids=["answered", "cancelled"])
 async def test_a_permit_lent_for_longer_than_the_exchange_lives_is_not_lost(cancelled: bool) -> None:
     async with trio.open_nursery() as background:

@@ -88,6 +88,31 @@ async def test_a_reader_that_waits_goes_on_when_a_question_is_asked() -> None:
         assert sorted(id_ for id_ in lines if id_ != "ask") == [2, 3, 4]
 
 
+async def test_a_reader_that_waits_for_the_outbox_goes_on_when_a_question_waits_for_it_too() -> None:
+    start = trio.Event()
+    began: list[Any] = []
+
+    async def handle(request: Request, context: MessageContext) -> Any:
+        began.append(request.id)
+        if request.method == "ask":
+            assert isinstance(context, LegacyMessageContext)
+            await start.wait()
+            return await context.request("roots/list")
+        return {"text": "x" * 5000 if request.method == "large" else ""}
+
+    async with served(Handlers(handle), capacity=1000, limits=Limits(outbox_bytes=500)) as one:
+        await shake_hands(one.wire)
+        await one.write(legacy_request("ask", "ask"), legacy_request("large", "large"))
+        for id_ in ("taken", "left"):
+            await settle()
+            await one.write(legacy_request(id_))
+        await settle()
+        assert "left" not in began, "the reader waits until the peer reads"
+        start.set()
+        await settle()
+        assert "left" in began, "the answer to the question might have been next"
+
+
 async def test_a_peer_that_does_not_even_read_refusals_is_left() -> None:
     slow = Slow()
     limits = Limits(max_running=1, max_queued=1, outbox_bytes=2000)
