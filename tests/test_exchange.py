@@ -130,6 +130,7 @@ def test_a_drain_answers_a_call_with_an_error() -> None:
 def test_a_drain_answers_a_listen_with_its_result_then_the_notice() -> None:
     exchange, outbox = request_exchange(LISTEN)
     exchange.cancel(CancelCause.DRAIN)
+    exchange.notified = True  # its acknowledgement has left
     exchange.settle()
     (response, final), (notice, notice_final) = outbox.sent
     assert isinstance(response, Response) and final and not notice_final
