@@ -413,6 +413,21 @@ async def test_whatever_a_handler_raises_is_one_answer(
     assert all(record.exc_info for record in logged)
 
 
+async def test_a_method_cannot_forge_a_line_of_the_log_nor_fill_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def handle(request: Request, context: MessageContext) -> Any:
+        if request.id == 1:
+            raise ValueError
+        raise RpcError(-32050, "reserved") if request.id == 2 else RpcError(1, "no", {1, 2})
+
+    async with dispatching(handle) as rig:
+        for id_ in (1, 2, 3):
+            rig.give(id_, "tools/call\nERROR forged " + "x" * 10_000)
+        await settle()
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 3
+    assert all("tools/call" in message and "\n" not in message and len(message) < 300 for message in messages)
+
+
 async def test_an_error_that_cannot_be_written_becomes_one_that_can() -> None:
     async def handle(request: Request, context: MessageContext) -> Any:
         raise RpcError(1, "no", {1, 2})

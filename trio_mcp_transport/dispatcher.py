@@ -259,7 +259,7 @@ def _conclude(exchange: Exchange, failure: BaseExceptionGroup[BaseException] | N
             exchange.refuse(error)
         except Exception as unwritable:
             # Writing it runs code of the handler's own objects, which may raise anything.
-            logger.error("the error of %s cannot be written: %r", exchange.message.method, unwritable)
+            logger.error("the error of %s cannot be written: %r", exchange.name, unwritable)
             exchange.refuse(RpcError(INTERNAL_ERROR, "internal error", {"reason": "internal"}))
     if exchange.cause is None:
         exchange.end()
@@ -276,9 +276,9 @@ def _answer_for(exchange: Exchange, failure: BaseExceptionGroup[BaseException]) 
     if isinstance(single, MessageTooLarge):
         return RpcError(INTERNAL_ERROR, str(single), {"reason": "too_large"})
     if isinstance(single, ConnectionClosed):
-        logger.debug("%s: %s", exchange.message.method, single)
+        logger.debug("%s: %s", exchange.name, single)
     else:
-        logger.error("the handler of %s failed", exchange.message.method or "an error", exc_info=single or failure)
+        logger.error("the handler of %s failed", exchange.name, exc_info=single or failure)
     return RpcError(INTERNAL_ERROR, "internal error", {"reason": "internal"})
 
 

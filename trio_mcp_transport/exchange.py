@@ -135,6 +135,11 @@ class Exchange:
         self._scope: trio.CancelScope | None = None
         context.exchange = self
 
+    @property
+    def name(self) -> str:
+        """The method as it may stand in a log line: escaped and short, for it is the peer who chose it."""
+        return repr(self.message.method)[1:-1][:100] or "an error"
+
     def cancel(self, cause: CancelCause) -> None:
         """Cancel the handler, or keep it from being called at all.
 
@@ -188,7 +193,7 @@ class Exchange:
         if is_undefined(error.code, modern=envelope.modern):
             logger.warning(
                 "%s: the error code %d is reserved and undefined; application codes lie outside -32768..-32000",
-                self.message.method,
+                self.name,
                 error.code,
             )
         return envelope.error(error)

@@ -212,7 +212,7 @@ class PipeEnd:
         try:
             self.outbox.put_urgent(None, response, False)
         except LocalProtocolError as error:
-            logger.error("the answer to %s cannot be written: %s", request.method, error)
+            logger.error("the answer to %.100r cannot be written: %s", request.method, error)
             data = {"reason": "internal"}
             fallback = Response(request.id, error=RpcError(INTERNAL_ERROR, "internal error", data))
             self.outbox.put_urgent(None, fallback, False)
