@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.served import Slow, served, settle
 from tests.support import legacy_request, modern_request, shake_hands
-from trio_mcp_transport import Handlers, LegacyMessageContext, Limits, MessageContext, Request
+from trio_mcp_transport import Handlers, LegacyMessageContext, Limits, MessageContext, Request, RpcError
 from trio_mcp_transport.deadlines import DeadlineExceeded
 from trio_mcp_transport.errors import ConnectionFailed, FramingError
 from trio_mcp_transport.exchange import CancelCause
@@ -127,6 +127,25 @@ async def test_a_peer_that_does_not_even_read_refusals_is_left() -> None:
         assert type(error) is ConnectionFailed
         assert "not even refusals" in str(error)
         assert slow.closed == 1
+
+
+async def test_a_large_error_of_a_handler_is_no_flood_of_refusals() -> None:
+    async def handle(request: Request, context: MessageContext) -> Any:
+        if request.method == "ask":
+            assert isinstance(context, LegacyMessageContext)
+            return await context.request("roots/list")
+        raise RpcError(1, "no", "x" * 5000)
+
+    async with served(Handlers(handle), capacity=1000, limits=Limits(outbox_bytes=2000)) as one:
+        await shake_hands(one.wire)
+        question = await one.wire.ask(legacy_request("ask", "ask"))
+        for id_ in range(3):
+            # More comes in while the peer has not read the first of them yet.
+            await one.write(legacy_request(id_))
+            await settle()
+        assert [(await one.wire.receive())["id"] for _ in range(3)] == [0, 1, 2]
+        await one.write({"jsonrpc": "2.0", "id": question["id"], "result": {}})
+        assert (await one.wire.receive())["id"] == "ask"
 
 
 # Rule 4: one writer, permits that last until the reply was sent, the write deadline.

@@ -187,8 +187,11 @@ class PipeOutbox:
                 self._finalize(exchange, message)
                 self._done(exchange)
             return
-        self.urgent_bytes += size
-        self._append(item, size, exchange, message, final, size)
+        # What belongs to an exchange is as bounded as the exchanges are, however large the error of a handler may be;
+        # a flood is what is answered without one: refusals above all.
+        urgent = size if exchange is None else 0
+        self.urgent_bytes += urgent
+        self._append(item, size, exchange, message, final, urgent)
         self._wake()
 
     def reconsider(self) -> None:
