@@ -113,7 +113,7 @@ class Call:
 
     def respond(self, response: Response) -> None:
         """Deliver the answer; it has a place of its own beside the buffer."""
-        if not self.done:
+        if self.response is None and self.error is None and not self.abandoned:
             self.response = response
             self._wake()
 
@@ -130,7 +130,7 @@ class Call:
 
     def abandon(self) -> None:
         """Leave the call: without an answer so far this is the cancellation; afterwards it does nothing."""
-        if not self.done:
+        if self.response is None and self.error is None and not self.abandoned:
             self.abandoned = True
             self.cancel()
             # Another task may be receiving.

@@ -82,16 +82,17 @@ class MessageContext:
         connection: What all messages of the connection share.
         envelope: The terms of this message.
         received_at: Trio's clock when the message was read, in seconds.
-        exchange: The exchange it belongs to, which sets it; None for the context of a connection hook.
+        exchange: The exchange it belongs to, until it ends; None for the context of a connection hook.
     """
 
-    __slots__ = ("_metadata", "_progress", "connection", "envelope", "exchange", "received_at")
+    __slots__ = ("_cause", "_metadata", "_progress", "connection", "envelope", "exchange", "received_at")
 
     def __init__(self, connection: ConnectionInfo, envelope: Envelope, received_at: float = 0.0) -> None:
         self.connection: ConnectionInfo = connection
         self.envelope: Envelope = envelope
         self.received_at: float = received_at
         self.exchange: Exchange | None = None
+        self._cause: CancelCause | None = None
         self._metadata: dict[str, Any] | None = None
         self._progress = -math.inf
 
@@ -153,13 +154,19 @@ class MessageContext:
         Read it outside of cancel scopes of your own, which look the same from here.
         """
         exchange = self.exchange
-        if exchange is None or exchange.cause is not None:
-            return exchange.cause if exchange is not None else None
-        if not exchange.ended and trio.current_effective_deadline() == -math.inf:
+        if exchange is None:
+            return self._cause
+        if exchange.cause is not None:
+            return exchange.cause
+        if trio.current_effective_deadline() == -math.inf:
             from .exchange import CancelCause
 
             return CancelCause.SERVICE
         return None
+
+    def leave(self, cause: CancelCause | None) -> None:
+        """Part from the exchange, which has ended; the exchange does so itself."""
+        self.exchange, self._cause = None, cause
 
     @property
     def metadata(self) -> dict[str, Any]:

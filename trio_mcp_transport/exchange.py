@@ -164,6 +164,8 @@ class Exchange:
         self._scope = None
         if not self.ended:
             self.ended = True
+            # Exchange and context point at each other: parted here, both are freed at once, without the collector.
+            self.context.leave(self.cause)
             if not self.answered:
                 self.outbox.finish(self)
 
