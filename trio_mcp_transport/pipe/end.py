@@ -226,10 +226,7 @@ class PipeEnd:
     # Inbound exchanges.
 
     def _admit(self, exchange: Exchange, id_: int | str | None) -> bool:
-        exchanges = self.exchanges
-        exchanges.open.add(exchange)
-        if id_ is not None:
-            exchanges.by_id[id_] = exchange
+        self.exchanges.add(exchange, id_)
         if self.admission.admit(exchange):
             return True
         self.exchanges.open.discard(exchange)
@@ -240,9 +237,7 @@ class PipeEnd:
     def _on_answered(self, exchange: Exchange, message: Message) -> None:
         request = exchange.message
         if type(request) is Request:
-            by_id = self.exchanges.by_id
-            if by_id.get(request.id) is exchange:
-                del by_id[request.id]
+            self.exchanges.answered(request.id, exchange)
             if request.method == "initialize" and type(message) is Response:
                 self.era.answered(request, message)
 
