@@ -98,7 +98,10 @@ class FrameCodec(Protocol):
 class MessageLink(Protocol):
     """One duplex channel of messages: a stream with a codec, or two memory channels.
 
-    A pipe reads it from one task and writes it from another.
+    A pipe reads it from one task and writes it from another.  Three methods are optional: ``write_nowait(items)``
+    writes what needs no waiting and returns the rest; ``control_bytes()`` returns what the codec owes the peer, such as
+    a pong, asked for after every chunk and written in front of every message; ``attach(answer_control)`` is given a
+    function to call, from any task, whenever there are such bytes.
 
     Attributes:
         resynchronises: Whether more messages may follow a `FrameTooLarge`.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.support import LEGACY, legacy_request, modern_request, serve_bytes, shake_hands
+from tests.support import LEGACY, Wire, legacy_request, modern_request, serve_bytes, shake_hands
 from trio_mcp_transport import (
     Handlers,
     LegacyMessageContext,
@@ -18,9 +19,16 @@ from trio_mcp_transport import (
     MessageHandler,
     Request,
     RpcError,
+    ServerTransport,
     Subscriptions,
+    serve,
 )
+from trio_mcp_transport.context import ConnectionInfo
 from trio_mcp_transport.errors import ConnectionClosed, LocalProtocolError
+from trio_mcp_transport.metrics import TransportMetrics
+from trio_mcp_transport.pipe.framed import FramedLink
+from trio_mcp_transport.pipe.server import serve_link
+from trio_mcp_transport.wire.newline import NewlineCodec
 
 BUSY = {"reason": "busy"}
 
@@ -398,3 +406,53 @@ async def test_a_handler_made_of_functions_learns_what_was_negotiated() -> None:
         assert (await wire.ask(legacy_request(1)))["result"] == {"revision": LEGACY, "legacy": True}
         modern = (await wire.ask(modern_request(2)))["result"]
         assert (modern["revision"], modern["legacy"]) == ("2026-07-28", False)
+
+
+class TalkingCodec(NewlineCodec):
+    """Owes the peer one word per chunk, as a codec with pongs does, and whatever a keep-alive asks of it."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        self.owed = b""
+
+    def feed(self, data: bytes) -> None:
+        super().feed(data)
+        self.owed += b"pong\n" if data else b""
+
+    def bytes_to_send(self) -> bytes:
+        owed, self.owed = self.owed, b""
+        return owed
+
+
+class UrgedLink(FramedLink):
+    """Keeps what it is to call when its codec owes something."""
+
+    urge: Callable[[], None]
+
+    def attach(self, answer_control: Callable[[], None]) -> None:
+        self.urge = answer_control
+
+
+async def test_what_a_codec_owes_is_written_after_each_chunk_and_when_a_keep_alive_asks(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    codec = TalkingCodec()
+    ours, theirs = trio.testing.memory_stream_pair()
+    link = UrgedLink(ours, codec, Limits())
+    wire = Wire(theirs)
+
+    class OneLink(ServerTransport):
+        async def run(self, exchanges: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            task_status.started(("test:",))
+            info = ConnectionInfo(transport="test", connection_id="test-1")
+            await serve_link(exchanges, link, info, TransportMetrics())
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, Handlers(), OneLink())
+        await wire.send_bytes(b'{"jsonrpc"')
+        assert await wire.receive_line() == b"pong"
+        codec.owed = b"ping\n"
+        await wire.assert_silent()
+        link.urge()
+        assert await wire.receive_line() == b"ping"
+        nursery.cancel_scope.cancel()

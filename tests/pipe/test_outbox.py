@@ -459,3 +459,39 @@ async def test_whoever_leaves_the_line_lets_the_next_one_go_on() -> None:
             link.allowed.release()
         await trio.testing.wait_all_tasks_blocked()
         assert [frame[:1] for frames in link.written for frame in frames] == [b"a", b"s"]
+
+
+async def test_control_bytes_leave_in_front_and_count_as_no_message() -> None:
+    box = Box(Link(open_=False))
+    async with running(box):
+        box.put("begun")
+        await trio.testing.wait_all_tasks_blocked()
+        box.put("waits")
+        box.outbox.put_control(b"pong")
+        box.outbox.put_control(b"PONG")
+        box.link.allowed.release()
+        box.link.allowed.release()
+        await trio.testing.wait_all_tasks_blocked()
+    assert box.link.written == [[b"begun"], [b"pongPONG", b"waits"]]
+    assert (box.metrics.messages_sent, box.metrics.bytes_sent) == (2, 18)
+    assert (box.outbox.pending_bytes, box.outbox.urgent_bytes) == (0, 0)
+
+
+async def test_control_bytes_alone_wake_the_writer_and_vanish_on_a_closed_outbox() -> None:
+    box = Box(Link(open_=True))
+    async with running(box):
+        box.outbox.put_control(b"pong")
+        await trio.testing.wait_all_tasks_blocked()
+        box.outbox.break_off()
+        box.outbox.put_control(b"late")
+    assert box.link.written == [[b"pong"]]
+    assert box.outbox.pending_bytes == 0
+
+
+async def test_control_bytes_that_nobody_reads_are_a_flood() -> None:
+    box = Box(Link(open_=False), bound=10)
+    async with running(box):
+        box.outbox.put_control(b"x" * 10)
+        assert not box.outbox.flooded
+        box.outbox.put_control(b"x")
+        assert box.outbox.flooded

@@ -156,6 +156,7 @@ class PipeConnection:
             while await end.link.fill():
                 end.received_at = trio.current_time()
                 await self._take_all()
+                end.answer_control()
             await self._take_all()
             self._lose(ConnectionClosed("the server closed the connection"))
         except TransportError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import trio
@@ -83,6 +83,10 @@ class PipeEnd:
         self.era: InboundEra = intake.new_era(self)
         self.received_at: float = 0.0
         self.accepting = True
+        self._control_bytes: Callable[[], bytes] | None = getattr(link, "control_bytes", None)
+        attach: Callable[[Callable[[], None]], None] | None = getattr(link, "attach", None)
+        if attach is not None:
+            attach(self.answer_control)
         self._era_left = False
         self._changed = trio.lowlevel.ParkingLot()
         self.outbound: OutboundCalls = OutboundCalls(self.calls, self.outbox, push=self.push, changed=self._note_change)
@@ -100,6 +104,11 @@ class PipeEnd:
             self._take_notification(message)  # type: ignore[arg-type]  # as above
         else:
             self._take_batch(message)  # type: ignore[arg-type]  # as above
+
+    def answer_control(self) -> None:
+        """Put what the codec owes the peer, such as a pong; called after every chunk, and by a keep-alive."""
+        if self._control_bytes is not None and (owed := self._control_bytes()):
+            self.outbox.put_control(owed)
 
     def unreadable(self, error: FramingError | MessageError) -> None:
         """Answer and report a frame that holds no message; the next one is served as usual."""

@@ -61,6 +61,7 @@ class PipeOutbox:
         self._done = done
         self._written = written
         self._items: deque[tuple[Any, int, Exchange | None, bool, int]] = deque()
+        self._control: list[bytes] = []
         # Whoever waits for room, in order, each where it can be woken alone.
         self._line: deque[trio.lowlevel.ParkingLot] = deque()
         self._writer: trio.lowlevel.Task | None = None
@@ -194,6 +195,18 @@ class PipeOutbox:
         self._append(item, size, exchange, message, final, urgent)
         self._wake()
 
+    def put_control(self, data: bytes) -> None:
+        """Put bytes that a codec owes the peer, such as a pong, in front of every message; in vain when closed.
+
+        They are urgent: a peer that asks for them and reads nothing floods the outbox.
+        """
+        if self.closed:
+            return
+        self._control.append(data)
+        self.pending_bytes += len(data)
+        self.urgent_bytes += len(data)
+        self._wake()
+
     def reconsider(self) -> None:
         """Let whoever waits for room look again whether its message is still wanted."""
         for place in self._line:
@@ -207,6 +220,7 @@ class PipeOutbox:
         """Drop what waits and fail whoever waits for room: the connection is gone."""
         self.closed = True
         items, self._items = self._items, deque()
+        self._control.clear()
         torn = [] if self._batch is None else self._batch.finished
         self._batch = None
         self.pending_bytes = self.urgent_bytes = 0
@@ -228,7 +242,7 @@ class PipeOutbox:
         """
         while True:
             if self._batch is None:
-                if not self._items:
+                if not self._items and not self._control:
                     if self.closed:
                         return
                     await self._wait()
@@ -287,7 +301,15 @@ class PipeOutbox:
             batch.append(item)
             size += item_size
             urgent += urgent_size
-        return _Batch(batch, finished, size, len(batch), urgent)
+        count = len(batch)
+        if self._control:
+            # RFC 6455 section 5.4: control frames may come between any two frames, and are no messages.
+            owed = b"".join(self._control)
+            self._control.clear()
+            batch.insert(0, owed)
+            size += len(owed)
+            urgent += len(owed)
+        return _Batch(batch, finished, size, count, urgent)
 
     def _append(
         self, item: Any, size: int, exchange: Exchange | None, message: Message, final: bool, urgent: int = 0

@@ -158,6 +158,7 @@ class _ServedConnection:
             end.received_at = trio.current_time()
             if not await self._take_all():
                 return
+            end.answer_control()
         await self._take_all()
 
     async def _take_all(self) -> bool:
