@@ -9,7 +9,7 @@ fresh from the kernel, up to 32 MiB: a repeated 16 MiB frame then lands in warm 
 (11 ms, all of it page faults), and a bare ``b"".join`` shows the same ratio of 10.  The program therefore starts itself
 again with that size fixed, which makes every repeat pay; ``page_faults`` in each line shows that it did.
 
-``--quick`` takes a sixteenth of everything; ``--repeat N`` keeps the best of N (3).
+``--quick`` takes a sixteenth of everything; ``--repeat N`` keeps the best of N (3); ``--framing NAME`` measures one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from trio_mcp_transport.wire.content_length import ContentLengthCodec
+from trio_mcp_transport.wire.length_prefix import LengthPrefixCodec
 from trio_mcp_transport.wire.newline import NewlineCodec
 from trio_mcp_transport.wire.signals import Signal
 
@@ -43,6 +45,8 @@ FRESH_BLOCKS = {"MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
 
 FRAMINGS: dict[str, Callable[[], FrameCodec]] = {
     "newline": lambda: NewlineCodec(LIMIT),
+    "length-prefix": lambda: LengthPrefixCodec(LIMIT),
+    "content-length": lambda: ContentLengthCodec(LIMIT),
 }
 # Payload of one frame in bytes (None: all of it) and chunk in bytes (None: all of it).
 CELLS: tuple[tuple[int | None, int | None], ...] = (
@@ -123,13 +127,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time the frame codecs.")
     parser.add_argument("--quick", action="store_true", help="a sixteenth of the sizes")
     parser.add_argument("--repeat", type=int, default=3, help="keep the best of so many")
+    parser.add_argument("--framing", choices=FRAMINGS, help="only this framing")
     options = parser.parse_args()
     if not FRESH_BLOCKS.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | FRESH_BLOCKS)
     sizes = (MIB, 2 * MIB) if options.quick else (16 * MIB, 32 * MIB)
     steep = [
         (framing, payload, chunk)
-        for framing in FRAMINGS
+        for framing in ([options.framing] if options.framing else FRAMINGS)
         for payload, chunk in CELLS
         if measure(framing, payload, chunk, sizes, options.repeat) > STEEPEST
     ]
