@@ -92,7 +92,7 @@ def test_the_data_of_an_error_is_told() -> None:
         (["x", "--"], "a command is missing"),
         (["x", "--to", "stdio:"], "give its command behind --"),
         (["x", "--to", "stdio:", "--", "server"], "exclude each other"),
-        (["x", "--to", "http://127.0.0.1:1/mcp"], "what exists: a command behind --"),
+        (["x", "--to", "http://127.0.0.1:1/mcp"], "what exists for a client: tcp://HOST:PORT"),
         (["x", "--to", "pigeon:post"], "pigeon: is no scheme"),
         (["x", "--to", "localhost"], "'localhost' is no address"),
     ],

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from trio_mcp_transport import ConfigError, StdioClientTransport
-from trio_mcp_transport.addresses import SCHEMES, Address
+from trio_mcp_transport.addresses import Address
 from trio_mcp_transport.cli import targets
 
 
-def refusal(address: str | None, command: list[str] | None) -> str:
+def refusal(address: str | None, command: list[str] | None = None, **options: Any) -> str:
     with pytest.raises(ConfigError) as caught:
-        targets.client_transport(address, command)
+        targets.client_transport(address, command, **options)
     return str(caught.value)
 
 
@@ -27,28 +31,63 @@ def test_there_is_exactly_one_target() -> None:
     assert "a command is missing" in refusal(None, [])
 
 
-@pytest.mark.parametrize("scheme", sorted(SCHEMES))
-def test_every_scheme_without_a_transport_is_refused_with_what_exists(scheme: str) -> None:
-    told = refusal(SCHEMES[scheme], None)
-    assert told.startswith(f"{scheme}: ")
-    if scheme not in ("memory", "stdio"):
-        assert told == f"{scheme}: is not served by this version; what exists: a command behind --"
+def test_what_cannot_be_reached_from_a_shell_says_what_to_do_instead() -> None:
+    assert "give its command behind -- instead of --to" in refusal("stdio:")
+    assert "in the same process only" in refusal("MEMORY:")
 
 
-def test_an_unknown_scheme_is_told_apart_from_one_that_will_come() -> None:
-    assert refusal("gopher://x", None).startswith("gopher: is no scheme")
-    assert "is no address" in refusal("localhost", None)
+@pytest.mark.parametrize("address", ["http://h:1/mcp", "https://h:1/mcp", "http+unix://x/mcp"])
+def test_what_will_come_is_told_apart_from_what_is_unknown(address: str) -> None:
+    assert "is not served by this version; what exists for a client: tcp://HOST:PORT" in refusal(address)
+    assert refusal("gopher://x").startswith("gopher: is no scheme")
+    assert "is no address" in refusal("localhost")
 
 
-def test_a_transport_joins_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    transport = StdioClientTransport(["stands for a network"])
-    asked: list[Address] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Address, dict[str, Any]]]:
+    """Stand in for the registry, and note what it is asked."""
+    calls: list[tuple[Address, dict[str, Any]]] = []
 
-    def connect(address: Address) -> StdioClientTransport:
-        asked.append(address)
-        return transport
+    def client_transport_for(address: Address, **options: Any) -> StdioClientTransport:
+        calls.append((address, options))
+        return StdioClientTransport(["stands for a network"])
 
-    monkeypatch.setattr(targets, "BY_SCHEME", {"tcp": connect})
-    assert targets.client_transport("TCP://h:1", None) is transport
-    assert asked == [Address("tcp", "//h:1")]
-    assert refusal("ws://h:1/", None).endswith("what exists: tcp://HOST:PORT, or a command behind --")
+    monkeypatch.setattr(targets, "client_transport_for", client_transport_for)
+    return calls
+
+
+def test_every_other_address_is_the_registrys(asked: list[tuple[Address, dict[str, Any]]]) -> None:
+    targets.client_transport("TCP://h:1", None)
+    targets.client_transport("pty:/dev/pts/1", None)
+    assert asked == [(Address("tcp", "//h:1"), {}), (Address("pty", "/dev/pts/1"), {})]
+
+
+@pytest.mark.parametrize("scheme", ["tls", "wss"])
+def test_a_certificate_may_go_unchecked_if_that_is_asked_for(
+    scheme: str, asked: list[tuple[Address, dict[str, Any]]]
+) -> None:
+    targets.client_transport(f"{scheme}://h:1", None, verify=False)
+    assert [options for _, options in asked] == [{"verify": False}]
+
+
+def test_certificates_to_trust_replace_those_of_the_system(asked: list[tuple[Address, dict[str, Any]]]) -> None:
+    authorities = Path(ssl.get_default_verify_paths().cafile or ssl.get_default_verify_paths().openssl_cafile)
+    if not authorities.exists():
+        pytest.skip("this machine has no file of certificate authorities to try with")
+    targets.client_transport("tls://h:1", None, ca=str(authorities))
+    ((_, options),) = asked
+    context = options["ssl_context"]
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_certificates_that_cannot_be_read_are_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    assert "no certificate can be read" in refusal("tls://h:1", ca=str(tmp_path / "empty.pem"))
+    assert "No such file" in refusal("tls://h:1", ca=str(tmp_path / "nowhere.pem"))
+
+
+def test_options_of_tls_are_refused_where_there_is_none() -> None:
+    for address in ("tcp://h:1", "ws://h:1/", "unix:/run/x", "pty:x"):
+        assert f"TLS, and {address.partition(':')[0]}: has none" in refusal(address, verify=False)
+    assert "not to a command" in refusal(None, ["server"], verify=False)

@@ -38,7 +38,7 @@ def run_call(options: argparse.Namespace, command: Sequence[str] | None) -> int:
     """
     try:
         params = _params(options.params)
-        transport = client_transport(options.to, command)
+        transport = client_transport(options.to, command, ca=options.ca, verify=not options.no_verify)
     except (ConfigError, LocalProtocolError) as error:
         options.parser.error(str(error))
     try:

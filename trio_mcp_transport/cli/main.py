@@ -10,9 +10,13 @@ import math
 import sys
 from collections.abc import Sequence
 
+from ..addresses import FRAMINGS
 from .terminal import INTERRUPTED
 
 __all__ = ["main"]
+
+ENGINES = ("trio-websocket", "native")
+"""The WebSocket implementations; the first is the default."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,20 +82,39 @@ def _add_echo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     echo = commands.add_parser("echo", help="run the echo server")
     kinds = echo.add_subparsers(dest="transport", required=True, metavar="TRANSPORT")
     stdio = kinds.add_parser("stdio", help="on standard input and output")
-    stdio.add_argument("--framing", choices=["newline"], default="newline")
-    stdio.add_argument("--max-message-size", type=_positive_int, metavar="N", help="bytes (default: 16 MiB)")
-    stdio.add_argument("--strict", action="store_true", help="serve no plain JSON-RPC beside MCP")
+    tcp = kinds.add_parser("tcp", help="on a TCP port; prints its address when it is ready")
+    unix = kinds.add_parser("unix", help="on a Unix socket; prints its address when it is ready")
+    ws = kinds.add_parser("ws", help="as a WebSocket server; prints its address when it is ready")
+    for kind in (tcp, ws):
+        kind.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+        kind.add_argument("--port", type=_port, default=0, metavar="PORT", help="0, the default, takes any free one")
+    unix.add_argument("--path", required=True, metavar="FILE", help="where the socket is made")
+    ws.add_argument("--path", type=_url_path, default="/", metavar="PATH", help="default: /")
+    ws.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=f"default: {ENGINES[0]}")
+    for kind in (stdio, tcp, unix):
+        kind.add_argument("--framing", choices=FRAMINGS, default=FRAMINGS[0], help=f"default: {FRAMINGS[0]}")
+    for kind in (tcp, unix, ws):
+        kind.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
+        kind.add_argument("--tls-key", metavar="FILE", help="its private key, where that is another file")
+    for kind in (stdio, tcp, unix, ws):
+        kind.add_argument("--max-message-size", type=_positive_int, metavar="N", help="bytes (default: 16 MiB)")
+        kind.add_argument("--strict", action="store_true", help="serve no plain JSON-RPC beside MCP")
+        kind.set_defaults(parser=kind)
 
 
 def _add_call(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     call = commands.add_parser(
         "call",
         help="send one request and print the result",
-        usage="trio-mcp call METHOD [JSON] (--to ADDRESS | -- CMD ARGS...) [--era E] [--deadline SECONDS]",
+        usage="trio-mcp call METHOD [JSON] (--to ADDRESS [--ca FILE | --no-verify] | -- CMD ARGS...)"
+        " [--era E] [--deadline SECONDS]",
     )
     call.add_argument("method", metavar="METHOD")
     call.add_argument("params", metavar="JSON", nargs="?", help="params as a JSON object")
     call.add_argument("--to", metavar="ADDRESS", help="where a running server is")
+    trust = call.add_mutually_exclusive_group()
+    trust.add_argument("--ca", metavar="FILE", help="trust these certificates (PEM) instead of the system's")
+    trust.add_argument("--no-verify", action="store_true", help="trust any certificate: for trying things only")
     call.add_argument(
         "--era", choices=["auto", "modern", "legacy"], default="auto", help="default: found out by asking"
     )
@@ -109,6 +132,18 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no integer of at least 1")
     return value
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
+
+
+def _url_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with a slash")
+    return text
 
 
 def _seconds(text: str) -> float:
