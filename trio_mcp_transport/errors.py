@@ -102,9 +102,27 @@ class RemoteProtocolError(TransportError):
 
 
 class FramingError(RemoteProtocolError):
-    """The byte stream is no longer a sequence of frames; no later byte of this connection can be trusted."""
+    """The byte stream is no longer a sequence of frames; no later byte of this connection can be trusted.
+
+    Attributes:
+        close_code: Close code to answer with on WebSocket bindings (RFC 6455 section 7.4.1); 1006 where there is
+            nobody left to answer.
+    """
 
     rpc_code = -32700
+    close_code: int = 1002
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rpc_code: int | None = None,
+        status_hint: int | None = None,
+        close_code: int | None = None,
+    ) -> None:
+        super().__init__(message, rpc_code=rpc_code, status_hint=status_hint)
+        if close_code is not None:
+            self.close_code = close_code
 
 
 class FrameTooLarge(FramingError):
@@ -119,6 +137,7 @@ class FrameTooLarge(FramingError):
 
     rpc_code = -32600
     status_hint = 413
+    close_code = 1009
 
     def __init__(self, message: str, *, limit: int, beginning: bytes = b"") -> None:
         super().__init__(message)
