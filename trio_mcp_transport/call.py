@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
 
 import trio
 
@@ -143,12 +143,19 @@ class Call:
             TransportError: There will be no answer.
         """
         if self.response is None and self.error is None:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._left)
+            await self.ended()
         if self.error is not None:
             raise self.error
         assert self.response is not None
         return self.response
+
+    def ended(self) -> Awaitable[Any]:
+        """Return what to await, at once and once, until an unbuffered call without an end has one.
+
+        No coroutine of its own, which would be one more frame to pass with every answer.  Cancelled, it is abandoned.
+        """
+        self._task = trio.lowlevel.current_task()
+        return trio.lowlevel.wait_task_rescheduled(self._left)  # noqa: ASYNC105 - the caller awaits it
 
     async def receive(self) -> Notification | Response:
         """Return the next message: notifications, then the response.  A checkpoint; cancelled, nothing is lost.

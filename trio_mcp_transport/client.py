@@ -24,7 +24,7 @@ from .timekeeper import Timekeeper
 from .transports.negotiation import Terms
 from .wire.codes import UNSUPPORTED_REVISION
 from .wire.messages import MessageId, Notification, Request, Response
-from .wire.meta import PROGRESS_TOKEN
+from .wire.meta import own_progress_token
 
 __all__ = ["Client", "Progress"]
 
@@ -195,34 +195,48 @@ class Client:
         connection = self._connection
         if connection is None or self._replaceable:
             connection = await self._connected()
-        terms = self._known()
-        chosen = deadlines or (NO_DEADLINES if method == LISTEN else self.deadlines)
-        id_ = connection.next_id()
-        token: MessageId | None = None
-        if (buffered and method != LISTEN) or chosen.idle is not None:
-            token = _own_token(params)
-            token = id_ if token is None else token
-        call = Call(Request(id_, method, terms.prepare(params, token)), chosen, self.limits, buffered, overflow)
-        call.token = token
-        self._timekeeper.watch(call)
+        call = self._prepare(connection, method, params, deadlines, buffered, overflow)
         try:
             if not connection.send_call_nowait(call):
                 await connection.send_call(call)
-            elif buffered:
-                # An unbuffered call passes its checkpoint where its answer is awaited, at once.
+            else:
                 await trio.lowlevel.checkpoint()
         except BaseException:
             self.forget(call)
             raise
         return call
 
+    def _prepare(
+        self,
+        connection: ClientConnection,
+        method: str,
+        params: Any,
+        deadlines: Deadlines | None,
+        buffered: bool = False,
+        overflow: Overflow = "fail",
+    ) -> Call:
+        """Return a call ready to be sent, its deadlines running."""
+        terms = self._terms
+        assert terms is not None, "a client is given out only after its era is known"
+        chosen = deadlines or (NO_DEADLINES if method == LISTEN else self.deadlines)
+        id_ = connection.next_id()
+        token: MessageId | None = None
+        if (buffered and method != LISTEN) or chosen.idle is not None:
+            token = own_progress_token(params)
+            token = id_ if token is None else token
+        call = Call(Request(id_, method, terms.prepare(params, token)), chosen, self.limits, buffered, overflow)
+        call.token = token
+        self._timekeeper.watch(call)
+        return call
+
     def forget(self, call: Call) -> None:
         """Leave a call: unanswered it is cancelled at the peer, answered nothing happens."""
         self._timekeeper.forget(call)
-        call.abandon()
+        if call.response is None:
+            call.abandon()
 
     def check(self, method: str, response: Response) -> None:
-        """Check a result by the rules of the era.
+        """Check a result by the rules of the era; an error is not looked at.
 
         Raises:
             RemoteProtocolError: It is invalid, for example by an unknown ``resultType`` (M-JR-09).
@@ -244,11 +258,22 @@ class Client:
         asked_again = False
         while True:
             if on_progress is None:
-                call = await self.begin(method, params, deadlines, buffered=False)
+                # As `begin`, without its coroutine: this is the path of every plain request.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                connection = self._connection
+                if connection is None or self._replaceable:
+                    connection = await self._connected()
+                call = self._prepare(connection, method, params, deadlines)
                 try:
-                    response = await call.answer()
+                    if not connection.send_call_nowait(call):
+                        await connection.send_call(call)
+                    if not call.done:
+                        await call.ended()
                 finally:
                     self.forget(call)
+                if (answer := call.response) is None:
+                    raise call.error or ConnectionClosed(f"{method} was left")
+                response = answer
             else:
                 response = await self._with_progress(method, params, on_progress, deadlines)
             error = response.error
@@ -319,10 +344,3 @@ class Client:
     def _known(self) -> Terms:
         assert self._terms is not None, "a client is given out only after its era is known"
         return self._terms
-
-
-def _own_token(params: Any) -> int | str | None:
-    """Return the progress token a caller put into the params, or None."""
-    meta = params.get("_meta") if isinstance(params, Mapping) else None
-    token = meta.get(PROGRESS_TOKEN) if isinstance(meta, Mapping) else None
-    return token if type(token) is int or type(token) is str else None

@@ -156,3 +156,21 @@ def test_no_trace_is_fatal(found: dict[str, Any]) -> None:
     kept = meta.trace_of(found)
     assert all(isinstance(value, str) and found[key] == value for key, value in kept.items())
     assert "tracestate" not in kept or "traceparent" in kept
+
+
+@pytest.mark.parametrize(
+    ("params", "token"),
+    [
+        ({"_meta": {"progressToken": 7}}, 7),
+        ({"_meta": {"progressToken": "7"}}, "7"),
+        ({"_meta": {"progressToken": True}}, None),
+        ({"_meta": {"progressToken": 1.0}}, None),
+        ({"_meta": {}}, None),
+        ({"_meta": 5}, None),
+        ({}, None),
+        (None, None),
+        (b'{"_meta":{"progressToken":7}}', None),
+    ],
+)
+def test_a_callers_own_progress_token_is_an_integer_or_a_string(params: Any, token: Any) -> None:
+    assert meta.own_progress_token(params) == token

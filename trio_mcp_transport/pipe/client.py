@@ -74,7 +74,8 @@ class PipeConnection:
         """
         if self._end.outbox.closed and not self._explained.is_set():
             return False
-        self._check_open()
+        if self._closing.is_set() or self.failure is not None or self._end.outbox.closed:
+            self._check_open()
         return self._end.outbound.send_nowait(call)
 
     async def send_call(self, call: Call) -> None:
@@ -167,11 +168,12 @@ class PipeConnection:
     async def _take_all(self) -> None:
         end = self._end
         next_message = end.link.next_message
+        outbox = end.outbox
         taken = 0
         while True:
             try:
                 message = next_message()
-                if isinstance(message, Signal):
+                if type(message) is Signal:
                     return
                 end.metrics.messages_received += 1
                 end.take(message)
@@ -181,7 +183,7 @@ class PipeConnection:
                 # One line that is no protocol is an event, not the death of the connection.
                 end.metrics.messages_received += 1
                 end.unreadable(error)
-            if end.outbox.flooded:
+            if outbox.urgent_bytes and outbox.flooded:
                 raise ConnectionFailed("the server reads nothing, not even refusals")
             taken += 1
             if taken % CHECKPOINT_EVERY == 0:

@@ -89,7 +89,9 @@ class PipeEnd:
             attach(self.answer_control)
         self._era_left = False
         self._changed = trio.lowlevel.ParkingLot()
-        self.outbound: OutboundCalls = OutboundCalls(self.calls, self.outbox, push=self.push, changed=self._note_change)
+        # A client's reader never waits, and a client is what brings the ids of its calls.
+        changed = self._note_change if ids is None else None
+        self.outbound: OutboundCalls = OutboundCalls(self.calls, self.outbox, push=self.push, changed=changed)
 
     # What the reader calls for every message.
 

@@ -21,7 +21,12 @@ class OutboundCalls:
     """Sends the requests of one end of a pipe: the client's, and a legacy server's."""
 
     def __init__(
-        self, calls: CallTable, outbox: PipeOutbox, *, push: Callable[[Message], None], changed: Callable[[], None]
+        self,
+        calls: CallTable,
+        outbox: PipeOutbox,
+        *,
+        push: Callable[[Message], None],
+        changed: Callable[[], None] | None,
     ) -> None:
         """Take the parts of the end.
 
@@ -29,7 +34,7 @@ class OutboundCalls:
             calls: Where calls wait for their answers.
             outbox: Where requests go.
             push: Sends a notice without waiting.
-            changed: Wakes a reader that waits for room.
+            changed: Wakes a reader that waits for room; None where no reader ever waits.
         """
         self._calls = calls
         self._outbox = outbox
@@ -79,7 +84,8 @@ class OutboundCalls:
         if call.deadlines.idle is not None:
             touch(call)
         # A reader that waits for room must read again: the answer to this very call may be what it has to read.
-        self._changed()
+        if self._changed is not None:
+            self._changed()
 
     def _drop(self, call: Call) -> None:
         if self._calls.remove(call):

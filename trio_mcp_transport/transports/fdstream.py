@@ -26,9 +26,6 @@ from .descriptor import Descriptor
 
 __all__ = ["FdPair", "FdReceiveStream", "FdSendStream"]
 
-RECEIVE_SIZE = 65536
-"""Bytes asked for at once: the capacity of a Linux pipe (pipe(7)), and what `trio.lowlevel.FdStream` uses."""
-
 # A socket takes "do not wait" per call, so that its shared flags stay untouched; a reader that left is an error of the
 # call, not a signal.  macOS has no MSG_NOSIGNAL; Python ignores SIGPIPE in any case.
 _SOCKET_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
@@ -65,7 +62,7 @@ class FdReceiveStream(trio.abc.ReceiveStream):
         nothing: bytes once read are always returned.
 
         Args:
-            max_bytes: The most to return, in bytes; 64 KiB when None.
+            max_bytes: The most to return, in bytes; what a pipe holds when None, 64 KiB for other files.
 
         Returns:
             At least one byte, or ``b""`` at the end of input, the hang-up of a terminal (``EIO``) included.
@@ -76,7 +73,7 @@ class FdReceiveStream(trio.abc.ReceiveStream):
             trio.BusyResourceError: Another task is receiving.
         """
         if max_bytes is None:
-            max_bytes = RECEIVE_SIZE
+            max_bytes = self._file.capacity
         elif type(max_bytes) is not int:
             raise TypeError("max_bytes must be an integer")
         elif max_bytes < 1:

@@ -85,6 +85,8 @@ class ModernTerms:
             LocalProtocolError: The caller used a reserved ``_meta`` key (M-ME-12).  Raw params are not judged: a bridge
                 passes on what a later revision may have defined.
         """
+        if token is None and type(params) is dict and "_meta" not in params:
+            return {**params, "_meta": self._stamp}
         own = params.get("_meta") if type(params) is dict or isinstance(params, Mapping) else None
         if own is not None and isinstance(own, Mapping):
             check_application_meta(own)

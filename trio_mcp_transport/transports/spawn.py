@@ -16,6 +16,7 @@ import trio
 from trio_mcp_transport.errors import ConfigError, ConnectionFailed
 from trio_mcp_transport.transports.child import Child
 from trio_mcp_transport.transports.child_environment import child_environment
+from trio_mcp_transport.transports.descriptor import widen_pipe
 from trio_mcp_transport.transports.fdstream import FdPair, FdReceiveStream, FdSendStream
 from trio_mcp_transport.transports.stderr_policy import StderrCollector, StderrPolicy, check_stderr_policy
 
@@ -68,6 +69,8 @@ async def spawn(
         try:
             child_input, our_output = _pipe(theirs, ours)
             our_input, child_output = _pipe(ours, theirs)
+            for fd in (our_output, our_input):
+                widen_pipe(fd)
             our_stderr, child_stderr = _stderr(stderr, ours, theirs)
             # The call runs in a thread, is not abandoned when cancelled, and passes no checkpoint after it.
             process = await trio.lowlevel.open_process(

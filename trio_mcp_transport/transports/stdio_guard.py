@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from trio_mcp_transport.errors import ConnectionFailed, LocalProtocolError
+from trio_mcp_transport.transports.descriptor import widen_pipe
 from trio_mcp_transport.transports.fdstream import FdPair, FdReceiveStream, FdSendStream
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class StdioGuard:
             _flush_python_output()
             saved_input = self._save(undo, _STDIN)
             saved_output = self._save(undo, _STDOUT)
+            for fd in (saved_input, saved_output):
+                widen_pipe(fd)
             # Flags are restored by the guard, once both directions have ended: they may share one description.
             self.receive_stream = FdReceiveStream(_private_description(saved_input, os.O_RDONLY), restore_flags=False)
             undo.callback(self.receive_stream.close)

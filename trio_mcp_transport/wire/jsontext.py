@@ -140,19 +140,32 @@ def _too_deep(text: bytes, max_depth: int) -> MessageError:
 
 def _may_hide_nan(text: bytes, value: Any) -> bool:
     """Tell whether a NaN may have been written as ``null``; searching a long text costs more than a short walk."""
-    if len(text) > LONG_TEXT and _has_non_finite(value, FEW_ITEMS) is False:
+    if len(text) > LONG_TEXT and _is_plain(value):
         return False
     return b"null" in text
 
 
-def _has_non_finite(value: Any, most: int | None = None) -> bool | None:
-    """Walk a value that encodes well, over at most ``most`` items; None when there are more."""
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is of few items, all of types that cannot hold a NaN; False where that takes long to say."""
+    containers = [value]
+    left = FEW_ITEMS
+    for container in containers:  # grows meanwhile
+        kind = type(container)
+        if kind is not dict and kind is not list:
+            return False
+        left -= len(container)
+        if left < 0:
+            return False
+        for item in container.values() if kind is dict else container:
+            if type(item) not in _HARMLESS:
+                containers.append(item)
+    return True
+
+
+def _has_non_finite(value: Any) -> bool:
+    """Walk a value that encodes well."""
     pending = [value]
-    left = -1 if most is None else most
     while pending:
-        if left == 0:
-            return None
-        left -= 1
         item = pending.pop()
         kind = type(item)
         if kind is dict:

@@ -26,6 +26,7 @@ __all__ = [
     "check_application_meta",
     "check_extension",
     "is_valid_key",
+    "own_progress_token",
     "trace_of",
 ]
 
@@ -117,3 +118,10 @@ def trace_of(meta: Mapping[str, Any]) -> dict[str, str]:
         trace.pop("traceparent", None)
         trace.pop("tracestate", None)
     return trace
+
+
+def own_progress_token(params: Any) -> int | str | None:
+    """Return the progress token that a caller put into the ``_meta`` of params, or None."""
+    own = params.get("_meta") if isinstance(params, Mapping) else None
+    token = own.get(PROGRESS_TOKEN) if isinstance(own, Mapping) else None
+    return token if type(token) is int or type(token) is str else None

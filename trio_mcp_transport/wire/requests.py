@@ -147,15 +147,18 @@ class Request(_Call):
         if type(id) is not int and type(id) is not str:
             raise LocalProtocolError(f"a request id is an integer or a string, not {id!r}")
         self.id: int | str = id
-        if params is None:
-            # The path of every request read from the wire, without the call of a base class.
+        if params is None or type(params) is dict:
+            # The path of every request read from the wire, and of nearly every other, without the call of a base class.
             self.method = method
             self.extra: dict[str, Any] | None = None
-            self._frame = self._params = self._raw = None
+            self._params = params
+            self._frame = self._raw = None
         else:
             super().__init__(method, params)
 
     def _members(self) -> dict[str, Any]:
+        if self._params is not None and self._raw is None and self._frame is None and self.extra is None:
+            return {"jsonrpc": "2.0", "id": self.id, "method": self.method, "params": self._params}
         return {"jsonrpc": "2.0", "id": self.id, **super()._members()}
 
     def __repr__(self) -> str:
