@@ -1,0 +1,203 @@
+"""The byte stream as a WebSocket library sees it: the handshake is behind it, and what it writes goes out in batches.
+
+The handshake with the peer was ours (`websocket_opening`); the library gets one that cannot surprise it, so nothing a
+peer puts into a header ever reaches its parser.  Must never let the library close the real stream, whose owner has last
+words to say, and must never go on after a torn write.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+import trio
+
+from ..deadlines import DeadlineExceeded
+from ..errors import FrameTooLarge, TransportError
+from ..metrics import TransportMetrics
+from .websocket_closing import Role
+from .websocket_keepalive import Pulse
+from .websocket_meter import MessageMeter
+
+__all__ = ["EngineStream"]
+
+SLICE = 64 * 1024
+"""Bytes per write under the write deadline, as in `pipe.framed`."""
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+"""What a serving library is given instead of the peer's request."""
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455 section 1.3."""
+
+_KEY = re.compile(rb"\r\nsec-websocket-key: *([^\r]+)\r\n", re.I)
+
+_OPCODE = 0x0F
+_CLOSE = 0x08
+
+
+def answer_to(request: bytes) -> bytes:
+    """Return the response a library wants that sent this request."""
+    found = _KEY.search(request)
+    key = b"" if found is None else found[1].strip()
+    # SHA-1 is what the RFC says; it guards nothing here.
+    accept = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
+class EngineStream(trio.abc.Stream):
+    """A `trio.abc.Stream` for one library connection.
+
+    Attributes:
+        inner: The stream to the peer.
+        pulse: When the peer was last heard.
+        failure: Why the stream ended, where it was not the peer who ended it.
+        close_sent: Whether the library has written a Close frame.
+        torn: Whether a write is under way, or was cut off.
+    """
+
+    def __init__(
+        self,
+        inner: trio.abc.Stream,
+        role: Role,
+        *,
+        limit: int,
+        write_deadline: float,
+        metrics: TransportMetrics,
+        leftover: bytes,
+    ) -> None:
+        """Wrap a stream whose handshake is done.
+
+        Args:
+            inner: Never closed by this one.
+            role: Which side the library plays.
+            limit: Largest message accepted, in bytes.
+            write_deadline: Seconds without progress of a write before the peer is given up.
+            metrics: Counts the bytes read.
+            leftover: What came behind the handshake.
+        """
+        self.inner = inner
+        self.pulse: Pulse = Pulse()
+        self.failure: TransportError | None = None
+        self.close_sent = False
+        self.torn = False
+        self._role = role
+        self._limit = limit
+        self._meter = MessageMeter(limit, masked=role == "server")
+        self._write_deadline = write_deadline
+        self._metrics = metrics
+        self._leftover = leftover
+        self._head = REQUEST if role == "server" else b""
+        self._open = trio.Event()
+        self._pending: list[bytes] = []
+        self._corked = False
+        self._flushing = trio.Lock()
+        self._closed = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return the next bytes for the library; ``b""`` at the end, and instead of a message over the limit.
+
+        A checkpoint; a cancelled call has taken nothing.
+
+        Raises:
+            trio.BrokenResourceError: The stream broke.
+            trio.ClosedResourceError: It is closed.
+        """
+        if self._head or not self._open.is_set():
+            return await self._receive_head()
+        if self._closed:
+            raise trio.ClosedResourceError("the library has closed the stream")
+        if self.failure is not None:
+            await trio.lowlevel.checkpoint()
+            return b""
+        chunk, self._leftover = self._leftover, b""
+        if chunk:
+            await trio.lowlevel.checkpoint()
+        else:
+            self.pulse.reading = True
+            chunk = bytes(await self.inner.receive_some(max_bytes))
+        self.pulse.heard()
+        self._metrics.bytes_received += len(chunk)
+        good = self._meter.measure(chunk)
+        if good is None:
+            return chunk
+        self.failure = FrameTooLarge(f"a message is over the limit of {self._limit} bytes", limit=self._limit)
+        return chunk[:good]
+
+    async def _receive_head(self) -> bytes:
+        """Give the library its handshake; a client's begins with what it sends itself."""
+        if not self._head:
+            await self._open.wait()
+            return await self.receive_some()
+        await trio.lowlevel.checkpoint()
+        head, self._head = self._head, b""
+        return head
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write one frame of the library, now or with the rest of a batch; its part of the handshake goes nowhere.
+
+        Cancelled, nothing may be written any more.
+
+        Raises:
+            trio.BrokenResourceError: The stream broke, or the peer accepted nothing for the write deadline.
+            trio.ClosedResourceError: It is closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError("the library has closed the stream")
+        if not self._open.is_set():
+            if self._role == "client":
+                self._head = answer_to(bytes(data))
+            self._open.set()
+            await trio.lowlevel.checkpoint()
+            return
+        data = bytes(data)
+        if data and data[0] & _OPCODE == _CLOSE:
+            self.close_sent = True
+        self._pending.append(data)
+        if not self._corked:
+            await self.flush()
+
+    def cork(self) -> None:
+        """Keep what the library writes until `flush`."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """Let frames through again; those kept are written by the next `flush`."""
+        self._corked = False
+
+    async def flush(self) -> None:
+        """Write what was kept, in one go.  A checkpoint; raises as `send_all`."""
+        async with self._flushing:
+            while self._pending:
+                if self.torn:
+                    raise trio.BrokenResourceError("an earlier write was cut off")
+                data = b"".join(self._pending)
+                self._pending.clear()
+                self.torn = True
+                await self._write(data)
+                self.torn = False
+
+    async def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(data), SLICE):
+            with trio.move_on_after(self._write_deadline) as scope:
+                await self.inner.send_all(view[start : start + SLICE])
+            if scope.cancelled_caught:
+                self.failure = DeadlineExceeded("write", self._write_deadline, "the peer reads nothing")
+                raise trio.BrokenResourceError("the peer reads nothing")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait for room; a checkpoint."""
+        await self.inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """End the library's use of the stream, which stays open; a checkpoint."""
+        self._closed = True
+        await trio.lowlevel.checkpoint()
