@@ -19,6 +19,7 @@ OTHER_FILES = frozenset(
         "test_layers.py",
         "test_mirror.py",
         "test_nothing_left.py",
+        "test_plugin_example.py",
         "test_readme.py",
         "test_reference.py",
     }
