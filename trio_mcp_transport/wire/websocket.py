@@ -9,7 +9,7 @@ Rules, as data flows through this file:
   allows it), so a flood of pings costs no memory.
 - No extension is ever negotiated, so every reserved bit is an error, and nothing is ever inflated.
 - What breaks a rule queues the Close that says so and is final; a peer's Close queues the reply and ends the stream;
-  what follows either is dropped.
+  what follows either is dropped, and so is a fragmented message that a Close interrupts.
 
 This file must never look inside a payload, and must never let the cuts between two ``feed`` calls show in what
 ``next_frame`` returns or raises.  It is the only file that imports wsproto.
