@@ -127,6 +127,7 @@ class BufferedTransport:
         self._read_ended = trio.Event()
         self._scope: trio.CancelScope | None = None
         self._manager: Any = None
+        self._patient = False
         self._closed = False
 
     @classmethod
@@ -135,6 +136,7 @@ class BufferedTransport:
         config = BufferedConfig(read_buffer_capacity=1, max_message_size=2**63 - 1)
         buffered = cls(inner, config)
         buffered._writes = None
+        buffered._patient = True
         return buffered
 
     @property
@@ -233,7 +235,7 @@ class BufferedTransport:
             with trio.move_on_after(CLOSE_GRACE, shield=True):
                 try:
                     await self._inner.close()
-                    if self._scope is not None and self._wanted.is_set():
+                    if self._patient and self._scope is not None and self._wanted.is_set():
                         # A receive that must not be cancelled ends by itself when its transport is closed.
                         await self._read_ended.wait()
                 finally:

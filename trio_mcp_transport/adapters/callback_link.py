@@ -166,11 +166,14 @@ class CallbackLink:
             await self._changed.park()
         if self._items:
             return True
-        assert self._end is not None
-        # Only a plain end of input lets what was asked be answered; a failure ends everything.
-        if self._serving and isinstance(self._end, ConnectionClosed):
+        if self._ends_in_peace():
             return False
+        assert self._end is not None
         raise self._end
+
+    def _ends_in_peace(self) -> bool:
+        """Tell whether this is a server's plain end of input, after which what was asked is still answered."""
+        return self._serving and isinstance(self._end, ConnectionClosed)
 
     def next_message(self) -> Message | Batch | Signal:
         """Return the next message, or a `Signal`.
@@ -180,7 +183,7 @@ class CallbackLink:
             FrameTooLarge: It is over the limit; the next one is served as usual.
         """
         if not self._items:
-            return Signal.NEED_DATA if self._end is None else Signal.END_OF_STREAM
+            return Signal.END_OF_STREAM if self._ends_in_peace() else Signal.NEED_DATA
         item = self._items.popleft()
         if isinstance(item, MessageError):
             raise item
