@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from ..abc import MessageLink
 from ..wire.messages import Message, Notification, Request, Response
 from ..wire.signals import Signal
@@ -58,10 +60,10 @@ class LinkAround:
 
 
 class ReorderLink(LinkAround):
-    """Lets what arrives at once overtake each other, as far as no order is promised.
+    """Lets messages that are under way at once overtake each other, as far as no order is promised.
 
-    A response never overtakes what came before it for the same connection's notifications, and notifications keep
-    their order: what moves is a response, behind any later message.
+    Requests that are written together leave in any order, before what follows them; responses that arrive together
+    are read in any order, after the notifications that arrived with them.
     """
 
     def __init__(self, link: MessageLink, seed: int = 0) -> None:
@@ -69,6 +71,18 @@ class ReorderLink(LinkAround):
         super().__init__(link)
         self._random = random.Random(seed)
         self._ready: deque[Any] = deque()
+
+    def encode(self, message: Message) -> tuple[Any, int]:
+        """Return a message in the form `write` takes, and its size in bytes."""
+        item, size = self._link.encode(message)
+        return _Item(item, isinstance(message, Request)), size
+
+    async def write(self, items: Sequence[Any]) -> None:
+        """Write encoded messages, requests first and in any order; a checkpoint."""
+        requests = [item.inner for item in items if isinstance(item, _Item) and item.moves]
+        self._random.shuffle(requests)
+        others = [item for item in items if not (isinstance(item, _Item) and item.moves)]
+        await self._link.write([*requests, *(item.inner if isinstance(item, _Item) else item for item in others)])
 
     def next_message(self) -> Any:
         """Return one of the messages that are there, or a `Signal`."""
@@ -86,6 +100,14 @@ class ReorderLink(LinkAround):
         self._random.shuffle(responses)
         self._ready.extend([*others, *responses])
         return message
+
+
+@attrs.frozen
+class _Item:
+    """An encoded message, and whether it may overtake others."""
+
+    inner: Any
+    moves: bool
 
 
 class DropLink(LinkAround):

@@ -54,7 +54,7 @@ CHECKS: tuple[Check, ...] = (
     half_close.half_close_brings_every_answer,
     stream_faults.single_bytes_are_enough,
     stream_faults.unreadable_messages_are_refused,
-    stream_faults.reordered_answers_find_their_requests,
+    stream_faults.reordered_requests_are_all_answered,
     stream_faults.a_cut_ends_its_connection_alone,
     stream_faults.a_peer_that_stops_reading_is_given_up,
     stream_faults.every_stream_call_may_fail,

@@ -62,9 +62,9 @@ async def statistics_count(bench: Bench) -> None:
         during = served.statistics()
         bench.equal(during.in_flight, 1, "the server's in_flight while one message is handled")
         open_.scope.cancel()
+        await bench.assert_alive(client, "ten requests")
         with bench.within("a cancelled handler"):
             await served.journal.wait("cancelled", key="open")
-        await bench.assert_alive(client, "ten requests")
         after, ours = served.statistics(), client.statistics()
         # Ten requests, the one that was left and its cancellation, and the last.
         bench.equal(after.messages_received - before.messages_received, 13, "the messages the server received")

@@ -81,7 +81,7 @@ class ProbeHandler(MessageHandler):
                 return {"key": params.get("key")}
             case "release":
                 self._gate(params["gate"]).set()
-                return {}
+                return {"released": params["gate"]}
             case "gather":
                 group = self._groups.setdefault(params["group"], _Group(params["size"]))
                 await group.turn(params["turn"])
@@ -101,7 +101,7 @@ class ProbeHandler(MessageHandler):
                 return {"answer": await ask.request(params["method"], params["params"])}
             case "tell":
                 await context.notify(params["method"], params["params"])
-                return {}
+                return {"told": params["method"]}
             case "silence":
                 return None
             case _:

@@ -21,7 +21,7 @@ __all__ = [
     "a_cut_ends_its_connection_alone",
     "a_peer_that_stops_reading_is_given_up",
     "every_stream_call_may_fail",
-    "reordered_answers_find_their_requests",
+    "reordered_requests_are_all_answered",
     "single_bytes_are_enough",
     "unreadable_messages_are_refused",
 ]
@@ -113,17 +113,17 @@ async def unreadable_messages_are_refused(bench: Bench) -> None:
 
 
 @check("connect_stream")
-async def reordered_answers_find_their_requests(bench: Bench) -> None:
-    """Answers that overtake each other on the way reach their own requests."""
+async def reordered_requests_are_all_answered(bench: Bench) -> None:
+    """Requests that overtake each other on the way, as their answers do, are all handled and answered."""
     served = await bench.serve()
     transport = WrappedClientTransport(bench, served, wrap_link=ReorderLink)
     async with bench.connect(served, transport=transport) as client:
         pending = [bench.start(client, "check/gather", group="mixed", size=30, turn=turn) for turn in range(30)]
-        with bench.within("thirty answers in any order"):
+        with bench.within("thirty answers to requests that overtook each other"):
             for one in pending:
                 await one.done.wait()
         found = [one.result.get("turn") if one.result is not None else repr(one.error) for one in pending]
-        bench.equal(found, list(range(30)), "thirty answers that overtook each other")
+        bench.equal(found, list(range(30)), "the answers to requests that overtook each other")
 
 
 @check("connect_stream", "several_clients")
