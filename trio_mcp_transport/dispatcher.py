@@ -50,7 +50,7 @@ class Dispatcher:
         self.handler = handler
         self._channel = channel
         self._idle: list[trio.lowlevel.Task] = []
-        self._waking = False
+        self.waking = False
         self._closing = False
         self._nursery: trio.Nursery | None = None
         self._variables: tuple[tuple[contextvars.ContextVar[Any], Any], ...] = ()
@@ -67,7 +67,7 @@ class Dispatcher:
                 async for exchange in self._channel:
                     self.ready.append(exchange)
                     self._drain_channel()
-                    self._wake_one()
+                    self.wake_one()
                 self._closing = True
                 while self._idle:
                     trio.lowlevel.reschedule(self._idle.pop())
@@ -83,22 +83,12 @@ class Dispatcher:
 
     def offer(self, exchange: Exchange) -> bool:
         """Take an exchange past the channel when a parked worker can serve it; saves this task a turn."""
-        if not self._waking:
+        if not self.waking:
             if not self._idle:
                 return False
-            self._wake_one()
+            self.wake_one()
         self.ready.append(exchange)
         return True
-
-    def take(self) -> Exchange | None:
-        """Return the next exchange for the worker that runs now; another one is woken for those behind it."""
-        ready = self.ready
-        if not ready:
-            return None
-        exchange = ready.popleft()
-        if ready and not self._waking:
-            self._wake_one()
-        return exchange
 
     async def park(self) -> bool:
         """Wait until there may be something to take; False when the worker shall end."""
@@ -112,12 +102,12 @@ class Dispatcher:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-        self._waking = False
+        self.waking = False
         return True
 
     async def yield_(self) -> bool:
         """Let other tasks run; False when the worker shall end.  A worker that was woken meanwhile takes over."""
-        if self.ready and self._waking:
+        if self.ready and self.waking:
             # Going on beside it, both would serve as many again before anybody else had a turn.
             return await self.park()
         await trio.lowlevel.checkpoint()
@@ -139,7 +129,7 @@ class Dispatcher:
 
     def awake(self) -> None:
         """Learn that the worker that was started last runs."""
-        self._waking = False
+        self.waking = False
 
     async def contain(self, hook: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run a hook of the handler; what it raises is logged and goes no further."""
@@ -148,10 +138,11 @@ class Dispatcher:
         except* (Exception, SystemExit) as group:
             logger.error("%s failed", getattr(hook, "__qualname__", hook), exc_info=group)
 
-    def _wake_one(self) -> None:
-        if self._waking:
+    def wake_one(self) -> None:
+        """Have one worker more look for what is ready, unless one is on its way; synchronous."""
+        if self.waking:
             return
-        self._waking = True
+        self.waking = True
         if self._idle:
             task = self._idle.pop()
             task.context = self.base.copy()
@@ -215,13 +206,15 @@ class _Worker:
                 if not await dispatcher.yield_():
                     self._stopped = True
                     return
-            exchange = dispatcher.take()
-            if exchange is None:
+            if not ready:
                 self._stopped = not await dispatcher.park()
                 if self._stopped:
                     return
                 continue
-            self._exchange = exchange
+            self._exchange = exchange = ready.popleft()
+            if ready and not dispatcher.waking:
+                # Another one for those behind it: this worker's handler may wait.
+                dispatcher.wake_one()
             self._served += 1
             if exchange.begin(scope):
                 message = exchange.message

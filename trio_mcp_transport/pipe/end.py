@@ -89,6 +89,8 @@ class PipeEnd:
             attach(self.answer_control)
         self._era_left = False
         self._changed = trio.lowlevel.ParkingLot()
+        # Counted here: to ask the lot itself is a call for every message, and hardly ever does anybody wait.
+        self._waiting = 0
         # A client's reader never waits, and a client is what brings the ids of its calls.
         changed = self._note_change if ids is None else None
         self.outbound: OutboundCalls = OutboundCalls(self.calls, self.outbox, push=self.push, changed=changed)
@@ -261,7 +263,7 @@ class PipeEnd:
             if type(request) is Request:
                 self.exchanges.answered(request.id, exchange)
         self.admission.release(exchange)
-        if self._changed:
+        if self._waiting:
             self._changed.unpark_all()
 
     def cancel_exchanges(self, cause: CancelCause, *, listens_only: bool = False) -> None:
@@ -302,10 +304,14 @@ class PipeEnd:
 
     async def wait_change(self) -> None:
         """Wait until an exchange ended, bytes were written, or a call to the peer began; a checkpoint."""
-        await self._changed.park()
+        self._waiting += 1
+        try:
+            await self._changed.park()
+        finally:
+            self._waiting -= 1
 
     def _note_change(self) -> None:
-        if self._changed:
+        if self._waiting:
             self._changed.unpark_all()
 
     def leave_era(self) -> None:

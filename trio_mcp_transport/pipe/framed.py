@@ -65,6 +65,7 @@ class FramedLink:
         self._owns_stream = owns_stream
         self._metrics = metrics or TransportMetrics()
         self._encode_parts: Callable[[bytes], tuple[bytes, ...]] | None = getattr(codec, "encode_parts", None)
+        self._json_end: bytes | None = getattr(codec, "json_end", None)
         self._send_nowait = getattr(stream, "send_nowait", None)
         self.resynchronises: bool = getattr(codec, "resynchronises", False)
 
@@ -106,9 +107,12 @@ class FramedLink:
         payload = messages.encode(message)
         if len(payload) > self._max_outgoing:
             raise MessageTooLarge(f"a message of {len(payload)} bytes is over the outgoing limit {self._max_outgoing}")
-        if self._encode_parts is not None:
+        if self._json_end is not None:
             # The pieces are joined once, together with those of other messages.
-            return self._encode_parts(payload), len(payload) + 1
+            return (payload, self._json_end), len(payload) + len(self._json_end)
+        if self._encode_parts is not None:
+            parts = self._encode_parts(payload)
+            return parts, sum(map(len, parts))
         frame = self._codec.encode(payload)
         return (frame,), len(frame)
 

@@ -77,7 +77,7 @@ class ServerEras:
         if type(found) is dict and PROTOCOL_VERSION in found:
             # Read anew each time, though peers repeat themselves: terms kept for the next request would show it what a
             # handler did to these, and equal is not the same (1 == True); reading takes 0.4 us (M-ST-01).
-            envelope = self._envelope(params)
+            envelope = modern.read_envelope(params, self._server_info, self._result_types)
             return envelope if request.method not in SPECIAL else self._special(request, envelope)
         if self._policy.legacy and (request.method == "initialize" or self._session.revision is not None):
             return self._session.request(request)
@@ -144,7 +144,7 @@ class ServerEras:
         return envelope
 
     def _envelope(self, params: Mapping[str, Any]) -> modern.ModernEnvelope:
-        return modern.read_envelope(params, server_info=self._server_info, result_types=self._result_types)
+        return modern.read_envelope(params, self._server_info, self._result_types)
 
     def _legacy_revisions(self) -> tuple[str, ...]:
         return LEGACY if self._policy.legacy else ()

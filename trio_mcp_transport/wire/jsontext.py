@@ -93,7 +93,9 @@ def encode(value: Any) -> bytes:
     """
     try:
         text = _encode(value)
-        if (len(text) > LONG_TEXT or b"null" in text) and _may_hide_nan(text, value) and _has_non_finite(value):
+        # To search a long text costs more than a short walk.
+        suspicious = b"null" in text if len(text) <= LONG_TEXT else not _is_plain(value) and b"null" in text
+        if suspicious and _has_non_finite(value):
             raise ValueError("NaN and infinities have no JSON form")
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise LocalProtocolError(f"cannot be written as JSON: {error}") from error
@@ -136,13 +138,6 @@ def _is_deeper(value: Any, max_depth: int) -> bool:
 
 def _too_deep(text: bytes, max_depth: int) -> MessageError:
     return MessageError(f"JSON nested deeper than {max_depth} levels", rpc_code=PARSE_ERROR, frame=text)
-
-
-def _may_hide_nan(text: bytes, value: Any) -> bool:
-    """Tell whether a NaN may have been written as ``null``; searching a long text costs more than a short walk."""
-    if len(text) > LONG_TEXT and _is_plain(value):
-        return False
-    return b"null" in text
 
 
 def _is_plain(value: Any) -> bool:

@@ -130,18 +130,18 @@ def speaks_modern(params: Mapping[str, Any]) -> bool:
 
 def read_envelope(
     params: Mapping[str, Any],
-    *,
     server_info: ServerInfo | None = None,
-    supported: Collection[str] = MODERN,
     result_types: Collection[str] = CORE_RESULT_TYPES,
+    *,
+    supported: Collection[str] = MODERN,
 ) -> ModernEnvelope:
     """Read and check the envelope of one request.
 
     Args:
         params: The decoded params.
         server_info: Identity for results, or None.
-        supported: Revisions this server speaks.
         result_types: ``resultType`` values its handlers may return.
+        supported: Revisions this server speaks.
 
     Raises:
         RpcError: -32602 for a missing or malformed member (M-ME-04, M-ME-15), -32022 for a revision that is not
@@ -164,16 +164,12 @@ def read_envelope(
     if len(found) > 2:
         info = found.get(meta.CLIENT_INFO)
         if info is not None:
-            envelope.client_info = _checked_info(info)
+            if type(info) is not dict or type(info.get("name")) is not str or type(info.get("version")) is not str:
+                raise RpcError(INVALID_PARAMS, f"{meta.CLIENT_INFO} has a string name and a string version")
+            envelope.client_info = info
         if len(found) > 3 or info is None:
             _read_optional(envelope, found)
     return envelope
-
-
-def _checked_info(info: Any) -> dict[str, Any]:
-    if type(info) is dict and type(info.get("name")) is str and type(info.get("version")) is str:
-        return info
-    raise RpcError(INVALID_PARAMS, f"{meta.CLIENT_INFO} has a string name and a string version")
 
 
 def _read_optional(envelope: ModernEnvelope, found: dict[str, Any]) -> None:

@@ -65,6 +65,8 @@ class NewlineCodec:
 
     resynchronises: ClassVar[bool] = True
     """`FrameTooLarge` is not final: the next line is served."""
+    json_end: ClassVar[bytes] = b"\n"
+    """What makes a line of a JSON text that `jsontext.encode` wrote: it is never empty, and ends in no line end."""
 
     __slots__ = (
         "_chunk",
