@@ -19,6 +19,7 @@ PEERS = {
     "@modelcontextprotocol/inspector": "2.12.0",
     "@modelcontextprotocol/sdk": "1.32.2",
     "@modelcontextprotocol/server-everything": "2026.8.31",
+    "vscode-jsonrpc": "10.0.0",
 }
 FOLDER = Path(__file__).resolve().parents[2] / ".peers"
 STAMP = FOLDER / "installed.json"

@@ -72,7 +72,7 @@ def near_misses(draw: st.DrawFn, limit: int) -> bytes:
         fields += draw(st.lists(st.sampled_from(GOOD_FIELDS + BAD_FIELDS), max_size=1))
         for field in draw(st.permutations(fields)):
             stream += field + draw(st.sampled_from(ENDS) if draw(st.booleans()) else st.just(b"\r\n"))
-        stream += b"\r\n" + payload
+        stream += draw(st.sampled_from([b"\r\n"] * 5 + [b"\r\r\n", b"\n"])) + payload
     return stream
 
 

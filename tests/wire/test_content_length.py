@@ -64,6 +64,7 @@ def test_headers_of_real_peers(header: bytes) -> None:
         (b"Content-Length: 2\n\r\n{}", "a header line ends in a newline without CR"),
         (b"Content-Length: 2\r\r\n\r\n{}", "a header line is no field"),
         (b"Content-Length: 2\r\n\rx\r\n", "a header line is no field"),
+        (b"Content-Length: 2\r\nx: y\r\n\r\r\n{}", "a header line is no field"),
         (b"\r\n\r\n", "a header has no Content-Length"),
         (b"\r\nContent-Length: 2\r\n\r\n{}", "a header has no Content-Length"),
         (b"Content-Type: x\r\n\r\n{}", "a header has no Content-Length"),
@@ -130,6 +131,11 @@ def test_the_longest_header(size: int) -> None:
     events = [b"p", b"p"] if size <= HEADER else ["a header did not end within 8192 bytes"]
     assert read((header + b"p") * 2) == events
     assert read(*singly((header + b"p") * 2)) == events
+
+
+def test_a_header_that_fills_its_bytes_with_a_line() -> None:
+    line = b"x: " + b"v" * (HEADER - 5) + b"\r\n"
+    assert read(line) == read(line[:-1], line[-1:]) == ["a header did not end within 8192 bytes"]
 
 
 def test_each_header_begins_anew() -> None:

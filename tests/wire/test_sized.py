@@ -67,8 +67,10 @@ def test_what_is_fed_before_pulling_keeps_its_order(make: Make) -> None:
     codec.feed(stream[7:12])
     codec.feed(stream[12:])
     assert [codec.next_frame() for _ in range(5)] == [b"1", b"22", b"\r\n", b"444", Signal.NEED_DATA]
-    codec.feed(codec.encode(b"5"))
+    codec.feed(codec.encode(b"5") + codec.encode(b"6"))
     assert codec.next_frame() == b"5"
+    codec.feed(codec.encode(b"7"))
+    assert [codec.next_frame() for _ in range(3)] == [b"6", b"7", Signal.NEED_DATA]
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])

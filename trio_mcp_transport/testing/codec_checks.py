@@ -9,7 +9,7 @@ that begins with the name of the property.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 
 import attrs
 
@@ -100,13 +100,13 @@ def frames_of(case: CodecCase, payloads: Iterable[bytes]) -> tuple[list[bytes], 
     return taken, frames
 
 
-def outcome(case: CodecCase, chunks: Sequence[bytes], *, eager: bool = True, end: bool = True) -> list[Event]:
+def outcome(case: CodecCase, chunks: Sequence[bytes], *, pulls: int | None = None, end: bool = True) -> list[Event]:
     """Return all that a fresh codec gives for the chunks; checks on the way that a final answer stays the answer.
 
     Args:
         case: The codec.
         chunks: What to feed, piece by piece.
-        eager: Pull all frames after each chunk, not only after the last.
+        pulls: Frames to pull after each chunk but the last, after which all are; None for all.
         end: Feed the end of the stream after the last chunk.
 
     Raises:
@@ -118,7 +118,7 @@ def outcome(case: CodecCase, chunks: Sequence[bytes], *, eager: bool = True, end
     events: list[Event] = []
     for chunk in chunks:
         _feed(codec, chunk)
-        if eager and _pull(codec, events, resumes, most):
+        if _pull(codec, events, resumes, most, pulls):
             _check_final(codec, events[-1])
             return events
     if end:
@@ -162,7 +162,8 @@ def check_chunking(case: CodecCase, stream: bytes, chunks: Sequence[bytes]) -> N
     single = [stream[place : place + 1] for place in range(len(stream))]
     for way, events in (
         (f"as {list(chunks)!r}", outcome(case, chunks)),
-        (f"as {list(chunks)!r}, pulled at the end", outcome(case, chunks, eager=False)),
+        (f"as {list(chunks)!r}, pulled at the end", outcome(case, chunks, pulls=0)),
+        (f"as {list(chunks)!r}, pulled one by one", outcome(case, chunks, pulls=1)),
         ("byte by byte", outcome(case, single)),
     ):
         _require(events == whole, "chunking", f"{stream!r} gives {whole} at once and {events} {way}")
@@ -243,9 +244,9 @@ def _feed(codec: FrameCodec, data: bytes) -> None:
         raise
 
 
-def _pull(codec: FrameCodec, events: list[Event], resumes: bool, most: int) -> bool:
-    """Append what the codec has; return whether its last answer is final."""
-    while True:
+def _pull(codec: FrameCodec, events: list[Event], resumes: bool, most: int, pulls: int | None = None) -> bool:
+    """Append what the codec has, or so many of it; return whether its last answer is final."""
+    for _ in count() if pulls is None else range(pulls):
         event = _next(codec)
         if event is Signal.NEED_DATA:
             _require(_next(codec) is Signal.NEED_DATA, "sticky", "asked twice, the codec has a frame after all")
@@ -256,6 +257,7 @@ def _pull(codec: FrameCodec, events: list[Event], resumes: bool, most: int) -> b
             return True
         if isinstance(event, Failure) and not (resumes and event.type is FrameTooLarge):
             return True
+    return False
 
 
 def _next(codec: FrameCodec) -> Event:

@@ -67,7 +67,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 
 def json_objects() -> st.SearchStrategy[dict[str, Any]]:
-    """Draw a JSON object, as ``params`` and most results are."""
+    """Draw a JSON object, as params and results are."""
     return st.dictionaries(_texts(), json_values(), max_size=4)
 
 
@@ -95,7 +95,7 @@ def responses() -> st.SearchStrategy[Response]:
     """Draw a response: a result, an error, or an error without id, as answers what could not be read."""
     errors = st.builds(RpcError, st.integers(-(2**31), 2**31), _texts(), json_values())
     failed = st.builds(lambda id_, error: Response(id_, error=error), st.none() | message_ids(), errors)
-    return st.builds(Response, message_ids(), json_values()) | failed
+    return st.builds(Response, message_ids(), json_objects()) | failed
 
 
 def messages() -> st.SearchStrategy[Message]:
