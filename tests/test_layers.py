@@ -39,7 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"", "__main__", "adapters", "bridge", "cli", "testing"}),
 )
 NOT_IN_WIRE = frozenset({"trio", "socket", "ssl", "logging", "time", "asyncio", "threading"})
-IN_ONE_FILE = ("hypercorn", "httpx", "trio_websocket")
+IN_ONE_FILE = ("hypercorn", "httpx", "trio_websocket", "wsproto")
 BROAD_EXCEPTS = frozenset({"dispatcher", "transports.firewall"})
 
 

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from .limits import Limits as Limits
     from .metrics import TransportMetrics as TransportMetrics
     from .metrics import TransportStatistics as TransportStatistics
+    from .registry import TransportPlugin as TransportPlugin
+    from .registry import client_transport_for as client_transport_for
+    from .registry import server_transport_for as server_transport_for
+    from .registry import transport_names as transport_names
     from .replies import OpenExchange as OpenExchange
     from .replies import Replies as Replies
     from .service import run as run
@@ -58,10 +62,19 @@ if TYPE_CHECKING:
     from .transports.memory import MemoryServerTransport as MemoryServerTransport
     from .transports.memory import memory_transports as memory_transports
     from .transports.restart import RestartPolicy as RestartPolicy
+    from .transports.secure import SecureStream as SecureStream
     from .transports.stdio import StdioClientTransport as StdioClientTransport
     from .transports.stdio import StdioServerTransport as StdioServerTransport
+    from .transports.tcp import TcpClientTransport as TcpClientTransport
+    from .transports.tcp import TcpServerTransport as TcpServerTransport
+    from .transports.unix import UnixClientTransport as UnixClientTransport
+    from .transports.unix import UnixServerTransport as UnixServerTransport
+    from .transports.websocket import WebSocketClientTransport as WebSocketClientTransport
+    from .transports.websocket import WebSocketServerTransport as WebSocketServerTransport
+    from .wire.content_length import ContentLengthCodec as ContentLengthCodec
     from .wire.envelope import ClientInfo as ClientInfo
     from .wire.envelope import ServerInfo as ServerInfo
+    from .wire.length_prefix import LengthPrefixCodec as LengthPrefixCodec
     from .wire.messages import Notification as Notification
     from .wire.messages import Request as Request
     from .wire.messages import Response as Response
@@ -69,6 +82,7 @@ if TYPE_CHECKING:
     from .wire.mrtr import input_required as input_required
     from .wire.mrtr import missing_capability as missing_capability
     from .wire.newline import NewlineCodec as NewlineCodec
+    from .wire.websocket import WebSocketCodec as WebSocketCodec
 
 _HOME = {
     "abc": ("ClientTransport", "FrameCodec", "MessageHandler", "ServerTransport"),
@@ -101,17 +115,25 @@ _HOME = {
     "legacy.context": ("LegacyMessageContext",),
     "limits": ("Limits",),
     "metrics": ("TransportMetrics", "TransportStatistics"),
+    "registry": ("TransportPlugin", "client_transport_for", "server_transport_for", "transport_names"),
     "replies": ("OpenExchange", "Replies"),
     "service": ("run", "serve"),
     "subscriptions": ("Subscriptions",),
     "transports.eras": ("EraPolicy",),
     "transports.memory": ("MemoryClientTransport", "MemoryServerTransport", "memory_transports"),
     "transports.restart": ("RestartPolicy",),
+    "transports.secure": ("SecureStream",),
     "transports.stdio": ("StdioClientTransport", "StdioServerTransport"),
+    "transports.tcp": ("TcpClientTransport", "TcpServerTransport"),
+    "transports.unix": ("UnixClientTransport", "UnixServerTransport"),
+    "transports.websocket": ("WebSocketClientTransport", "WebSocketServerTransport"),
+    "wire.content_length": ("ContentLengthCodec",),
     "wire.envelope": ("ClientInfo", "ServerInfo"),
+    "wire.length_prefix": ("LengthPrefixCodec",),
     "wire.messages": ("Notification", "Request", "Response"),
     "wire.mrtr": ("StateSigner", "input_required", "missing_capability"),
     "wire.newline": ("NewlineCodec",),
+    "wire.websocket": ("WebSocketCodec",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
