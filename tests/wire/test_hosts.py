@@ -99,7 +99,7 @@ def test_hosts(text: str, place: Place) -> None:
     ["", "a..b", "a b", "a:b", "a:1:2", "[::1", "[]", "[:::1]", "1", "1.2.3", "1.2.3.256", ".".join(["a" * 60] * 5)],
 )
 def test_what_is_no_host(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_host(text)
 
 
@@ -125,7 +125,7 @@ def test_origins() -> None:
     "text", ["null", "", "http:", "http://", "://x", "http://x/", "x", "1http://x", "ht tp://x", "http://x@y"]
 )
 def test_what_is_no_origin(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         parse_origin(text)
 
 
