@@ -13,7 +13,7 @@ from trio_mcp_transport import Handlers, MessageContext, MessageHandler
 from trio_mcp_transport.context import ConnectionInfo
 from trio_mcp_transport.errors import MessageError, TransportError
 from trio_mcp_transport.exchange import Exchange
-from trio_mcp_transport.intake import Intake
+from trio_mcp_transport.intake import Intake, wants_errors
 from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.wire.envelope import Envelope
 from trio_mcp_transport.wire.messages import Request
@@ -112,3 +112,14 @@ async def test_a_handler_without_an_error_hook_is_not_asked() -> None:
     await intake.report_error(MessageError("x"), CONTEXT)
     await intake.report_close(CONTEXT)
     assert target.hooks == ["handle_close"]
+
+
+async def test_a_wrapper_and_functions_want_errors_only_where_somebody_does_something_with_them() -> None:
+    class Own(MessageHandler):
+        async def handle_message(self, message: Any, context: MessageContext) -> Any: ...
+
+        async def handle_error(self, error: TransportError, context: MessageContext) -> None: ...
+
+    assert wants_errors(Own())
+    assert wants_errors(Handlers(error=lambda error, context: None))
+    assert not wants_errors(Handlers())

@@ -42,6 +42,7 @@ BOUNDS = [
     "max_outgoing_size",
     "max_depth",
     "max_running",
+    "max_running_bytes",
     "max_queued",
     "max_queued_bytes",
     "max_listens",

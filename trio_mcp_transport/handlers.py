@@ -78,6 +78,7 @@ class Handlers(MessageHandler):
         self._request = request
         self._notification = notification
         self._error = error
+        self.wants_errors: bool = error is not None
         self._close = close
         self._limiter = trio.CapacityLimiter(threads)
 

@@ -18,12 +18,21 @@ from .errors import TransportError
 from .exchange import Exchange
 from .limits import Limits
 
-__all__ = ["Intake", "Target"]
+__all__ = ["Intake", "Target", "wants_errors"]
 
 logger: logging.Logger = logging.getLogger("trio_mcp_transport")
 
 
 Contain = Callable[[Callable[[], Awaitable[object]]], Awaitable[TransportError | None]]
+
+
+def wants_errors(handler: MessageHandler) -> bool:
+    """Tell whether a handler does anything in `handle_error`; a wrapper says so for what it wraps.
+
+    Where it does nothing, an unreadable message costs no exchange.
+    """
+    said: bool | None = getattr(handler, "wants_errors", None)
+    return type(handler).handle_error is not MessageHandler.handle_error if said is None else said
 
 
 class Target(Protocol):
@@ -73,8 +82,7 @@ class Intake:
         self.drain = drain
         self.shutdown = shutdown
         self.contain = contain
-        kind = type(handler)
-        self.wants_errors: bool = kind.handle_error is not MessageHandler.handle_error
+        self.wants_errors: bool = wants_errors(handler)
 
     def send_nowait(self, exchange: Exchange) -> None:
         """Hand over an admitted exchange: to a parked worker, or through the channel."""

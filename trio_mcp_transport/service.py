@@ -19,7 +19,7 @@ from .dispatcher import Dispatcher
 from .era import InboundEra, Port
 from .errors import ConfigError, TransportError
 from .exchange import LISTEN, Exchange
-from .intake import Intake
+from .intake import Intake, wants_errors
 from .limits import Limits
 from .subscriptions import Subscriptions
 from .transports.eras import EraPolicy, ServerEras
@@ -144,6 +144,7 @@ class _WithSubscriptions(MessageHandler):
     def __init__(self, inner: MessageHandler, subscriptions: Subscriptions) -> None:
         self._inner = inner
         self._subscriptions = subscriptions
+        self.wants_errors = wants_errors(inner)
         self.parameter_headers = inner.parameter_headers  # type: ignore[method-assign]  # the inner handler decides
 
     async def handle_message(self, message: Request | Notification, context: MessageContext) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from trio_mcp_transport.context import ConnectionInfo, MessageContext
 from trio_mcp_transport.exchange import LISTEN, Exchange
 from trio_mcp_transport.limits import Limits
-from trio_mcp_transport.pipe.admission import LARGE, Admission
+from trio_mcp_transport.pipe.admission import HEAVY, LARGE, Admission
 from trio_mcp_transport.wire.envelope import Envelope
 from trio_mcp_transport.wire.messages import Request, decode
 from trio_mcp_transport.wire.modern import CORE_RESULT_TYPES, ModernEnvelope
@@ -163,3 +163,51 @@ def test_a_large_message_waits_as_text(over: int) -> None:
     assert message.params == before
     assert (message.params is before) == (not over)
     assert message.size == len(frame)
+
+
+def test_heavy_messages_run_as_long_as_their_bytes_fit_and_light_ones_are_not_weighed() -> None:
+    door = Door(max_running_bytes=3 * HEAVY + 3)
+    first, second, third = door.admit(3, size=HEAVY + 1)
+    assert (door.admission.running_bytes, door.admission.queued) == (3 * HEAVY + 3, 0)
+    assert door.admission.admit(fourth := door.exchange(4, size=HEAVY + 1))
+    assert door.admission.queued == 1
+    door.admission.release(first)
+    assert door.running == [first, second, third, fourth]
+    door = Door(max_running_bytes=1)
+    door.admit(5, size=HEAVY)
+    assert (len(door.running), door.admission.running_bytes) == (5, 0)
+
+
+@pytest.mark.parametrize(("over", "running"), [(-1, 2), (0, 2), (1, 1)])
+def test_the_bytes_that_run_are_bounded_exactly(over: int, running: int) -> None:
+    door = Door(max_running_bytes=4 * HEAVY)
+    door.admit(1, size=2 * HEAVY)
+    door.admit(1, size=2 * HEAVY + over)
+    assert len(door.running) == running
+
+
+def test_one_message_runs_whatever_its_size_and_those_behind_it_wait_in_order() -> None:
+    door = Door(max_running_bytes=1, largest=10**7)
+    heavy = door.admit(2, size=2 * HEAVY)
+    light = door.admit(2)
+    assert door.running == heavy[:1]
+    door.admission.release(heavy[0])
+    assert door.running == [*heavy, *light]
+    door.admission.release(heavy[1])
+    assert door.admission.running_bytes == 0
+
+
+def test_bytes_stay_taken_while_a_handler_waits_for_the_peer_and_go_with_its_end() -> None:
+    door = Door(max_running_bytes=HEAVY)
+    first, second = door.admit(2, size=2 * HEAVY)
+    assert door.admission.lend(first)
+    assert door.running == [first]
+    door.admission.release(first)
+    assert door.running == [first, second]
+    assert door.admission.running_bytes == 2 * HEAVY
+
+
+def test_four_largest_messages_run_by_default() -> None:
+    door = Door(largest=2 * HEAVY)
+    door.admit(5, size=2 * HEAVY)
+    assert (len(door.running), door.admission.queued) == (4, 1)
