@@ -37,8 +37,8 @@ class Limits:
         max_outgoing_size: Largest message sent, in bytes; a larger reply becomes the error ``too_large``.
         max_depth: Deepest JSON nesting accepted (serde_json: 128).
         max_running: Requests and notifications of one connection being handled at once (HTTP/2: 100 streams).
-        max_running_bytes: Bytes of those among them that are over 64 KiB; None: four largest messages.  One of them runs
-            whatever its size.
+        max_running_bytes: Bytes of those among them that are over 64 KiB; None: four largest messages.  The first of
+            them runs whatever its size.
         max_queued: Messages of one connection waiting for a place among the running.
         max_queued_bytes: Their bytes; None: one largest message.
         max_listens: ``subscriptions/listen`` exchanges of one connection; they take no place among the running.
