@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import pytest
+import trustme
 
 from tests.package_tree import ROOT
 
@@ -17,10 +22,10 @@ ENVELOPE = {
 }
 
 
-def run(name: str, *messages: dict[str, Any]) -> tuple[int, str, str]:
+def run(name: str, *messages: dict[str, Any], arguments: Sequence[str] = ()) -> tuple[int, str, str]:
     """Run an example, give it messages and then the end of input; return its exit status, output and errors."""
     done = subprocess.run(
-        [*PYTHON, str(EXAMPLES / name)],
+        [*PYTHON, str(EXAMPLES / name), *arguments],
         input="".join(json.dumps(message) + "\n" for message in messages),
         capture_output=True,
         text=True,
@@ -110,3 +115,51 @@ def test_client_timeout() -> None:
         "still connected: counted to at least 5\n",
         "",
     )
+
+
+FROM_AIRS = {
+    "stdio_ping.py": 'Received: {"jsonrpc":"2.0","id":"1","result":{}}\n',
+    "custom_transport_template.py": (
+        "answered: over a transport of one's own\n"
+        "refused, and nothing was sent\n"
+        "still connected: small\n"
+        "failed: ConnectionFailed, because of Io\n"
+    ),
+    "buffered_transport.py": "AIRS' own: buffered\nbuffer efficiency: 100.00%\nthe library's: buffered\n",
+    "monitored_transport.py": (
+        "client: 3 sent, 3 received, 0 errors\n"
+        "server: 3 sent, 3 received, 0 errors\n"
+        "the same bytes at both ends: True\n"
+    ),
+    "mock_transport_test.py": (
+        "passed: test_mock_transport\npassed: test_under_a_server\npassed: test_under_a_client\n"
+    ),
+    "integration_test.py": "passed: modern\npassed: legacy\n",
+    "callback_transport.py": 'answered: pushed\npushed: {"jsonrpc": "2.0", "method": "notifications/hello"}\n',
+}
+"""What the example programs of AIRS write; `secure_transport.py` takes arguments and has a test of its own."""
+
+
+def test_every_example_from_airs_has_a_test() -> None:
+    told = {*FROM_AIRS, "secure_transport.py", "airs_errors.py"}  # the last is no program, but imported by the others
+    assert {path.name for path in EXAMPLES.joinpath("from_airs").glob("*.py")} == told
+
+
+@pytest.mark.parametrize("name", FROM_AIRS)
+def test_from_airs(name: str) -> None:
+    assert run(f"from_airs/{name}") == (0, FROM_AIRS[name], "")
+
+
+def test_from_airs_secure_transport(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    files = [str(tmp_path / name) for name in ("certificate.pem", "key.pem", "authority.pem")]
+    for blob, file in zip((issued.cert_chain_pems[0], issued.private_key_pem, authority.cert_pem), files, strict=True):
+        blob.write_to_path(file)
+    status, output, errors = run("from_airs/secure_transport.py", arguments=files)
+    assert (status, errors) == (0, "")
+    verified, refused, warned, unverified = output.splitlines()
+    assert (verified, unverified) == ("verified: encrypted", "unverified: encrypted")
+    assert refused.startswith("refused: ")
+    assert "CERTIFICATE_VERIFY_FAILED" in refused
+    assert warned.startswith("warned: TLS without verification")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +14,7 @@ import trio.testing
 
 from tests.adapters.foreign import BytesEnd, FragileEnd, LockedEnd, bytes_pair
 from tests.adapters.test_bytes_link import Scripted, line
+from tests.package_tree import ROOT
 from tests.support import modern_request
 from trio_mcp_transport import (
     ConfigError,
@@ -231,3 +234,51 @@ async def test_statistics_and_address() -> None:
     seen = server.statistics()
     assert (seen.connection_count, seen.messages_received, seen.messages_sent) == (1, 2, 2)
     assert seen.bytes_received == client_transport.statistics().bytes_sent
+
+
+# The transports of examples/from_airs, which know nothing of this library, with no edit.
+
+
+def example(name: str) -> Any:
+    """Import an example program; its neighbours are found where it lies, as when it is run."""
+    folder = str(ROOT / "examples" / "from_airs")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
+
+
+def template_pair(wrap: Callable[[Any], Any] = lambda transport: transport) -> Any:
+    custom = example("custom_transport_template")
+    config = custom.CustomConfig("", max_message_size=64 * 1024 * 1024)
+    server, client = byte_stream_pair()
+    return (
+        BytesServerTransport(wrap(custom.CustomTransport(config, server))),
+        lambda _: BytesClientTransport(wrap(custom.CustomTransport(config, client))),
+    )
+
+
+def airs_buffered() -> Any:
+    module = example("buffered_transport")
+    return template_pair(lambda inner: module.BufferedTransport(inner, module.BufferManager(10, 64 * 1024 * 1024)))
+
+
+def airs_monitored() -> Any:
+    module = example("monitored_transport")
+    return template_pair(lambda inner: module.MonitoredTransport(inner, module.TransportMetrics()))
+
+
+@pytest.mark.parametrize("make_pair", [template_pair, airs_buffered, airs_monitored], ids=lambda make: make.__name__)
+async def test_airs_shaped_transports_are_certified_with_no_edit(
+    make_pair: Callable[[], Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    report = await check_transport(make_pair, several_clients=False, injection_points=15)
+    assert len(report.passed) > 30
+
+
+async def test_an_airs_shaped_mock_serves_its_script_with_no_edit() -> None:
+    mock = example("mock_transport_test").MockTransport()
+    mock.add_response(line(**{k: v for k, v in modern_request(1, params={"text": "x"}).items() if k != "jsonrpc"}))
+    await serve_bytes(Handlers(echo), mock, lockstep=True, server_info=INFO)
+    assert [b'"text":"x"' in message for message in mock.get_sent_messages()] == [True]

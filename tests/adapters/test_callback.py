@@ -63,9 +63,7 @@ async def test_the_typescript_shape_is_certified_too(autojump_clock: trio.testin
 
         # Its callbacks cannot be awaited, so nothing slows its peer down: it is cut off at the limits instead.
         # Its tasks live in a nursery of its owner, and so does what is left when a client is cancelled.
-        report = await check_transport(
-            make_pair, several_clients=False, back_pressure=False, injection_points=15, without=["nothing_is_left"]
-        )
+        report = await check_transport(make_pair, several_clients=False, back_pressure=False, injection_points=15)
         assert len(report.passed) > 30
         nursery.cancel_scope.cancel()
 
@@ -80,9 +78,7 @@ async def test_ours_in_that_shape_are_certified_too(autojump_clock: trio.testing
                 lambda _: CallbackClientTransport(as_callback_transport(client, nursery=nursery)),
             )
 
-        report = await check_transport(
-            make_pair, several_clients=False, injection_points=15, without=["nothing_is_left"]
-        )
+        report = await check_transport(make_pair, several_clients=False, injection_points=15)
         assert len(report.passed) > 30
         nursery.cancel_scope.cancel()
 
