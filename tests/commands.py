@@ -28,18 +28,18 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, **options)
 
 
-def servers_of(pid: int) -> list[int]:
-    """Return the process ids of the echo servers that a process has started and that still run."""
-    return [child for child in children_of(pid) if _read(child, "cmdline").endswith("\0echo\0stdio\0")]
+def servers_of(pid: int, kind: str = "stdio") -> list[int]:
+    """Return the process ids of the echo servers of a kind that a process has started and that still run."""
+    return [child for child in children_of(pid) if f"\0echo\0{kind}\0" in _read(child, "cmdline")]
 
 
-def wait_for_server(pid: int) -> int:
-    """Wait until a process has started an echo server, and return the server's process id.
+def wait_for_server(pid: int, kind: str = "stdio") -> int:
+    """Wait until a process has started an echo server of a kind, and return the server's process id.
 
     Other children come and go: Trio has the C library looked up by ``ldconfig`` when it is imported.
     """
     until = time.monotonic() + 10
-    while not (found := servers_of(pid)):
+    while not (found := servers_of(pid, kind)):
         assert time.monotonic() < until, "no server was started"
         time.sleep(0.005)
     return found[0]

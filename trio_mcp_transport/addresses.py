@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, get_args
 from urllib.parse import quote, unquote_to_bytes
 
 import attrs
@@ -20,6 +20,7 @@ __all__ = [
     "SCHEMES",
     "Address",
     "Endpoint",
+    "FramingName",
     "HttpUnixEndpoint",
     "TcpEndpoint",
     "UnixEndpoint",
@@ -42,8 +43,11 @@ SCHEMES: Final = {
 }
 """Every scheme of the grammar and its form; a plug-in adds its own name in front of the colon."""
 
-FRAMINGS: Final = ("newline", "content-length", "length-prefix")
+FramingName = Literal["newline", "content-length", "length-prefix"]
 """What ``?framing=`` may name on ``tcp``, ``tls`` and ``unix``; newline where nothing is said."""
+
+FRAMINGS: Final[tuple[FramingName, ...]] = get_args(FramingName)
+"""The names."""
 
 # RFC 6455 section 3 and RFC 9110 section 4.2; what has no port here has none by default either.
 DEFAULT_PORTS: Final = {"ws": 80, "wss": 443, "http": 80, "https": 443}
@@ -86,7 +90,7 @@ class TcpEndpoint:
     scheme: str
     host: str
     port: int
-    framing: str = "newline"
+    framing: FramingName = "newline"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{_authority(self.host, self.port)}{_query(self.framing)}"
@@ -103,7 +107,7 @@ class UnixEndpoint:
     """
 
     path: str
-    framing: str = "newline"
+    framing: FramingName = "newline"
     scheme: str = attrs.field(default="unix", init=False)
 
     def __str__(self) -> str:
@@ -224,7 +228,7 @@ _PARSERS: Final[dict[str, Callable[[Address, bool], Endpoint]]] = {
 }
 
 
-def _without_query(address: Address) -> tuple[str, str]:
+def _without_query(address: Address) -> tuple[str, FramingName]:
     """Split off ``?framing=``; return what stands before it, and the framing."""
     rest, mark, query = address.rest.partition("?")
     if not mark:

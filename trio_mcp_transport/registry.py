@@ -210,8 +210,8 @@ def _tcp_client(address: Address, options: Mapping[str, Any]) -> ClientTransport
     from .transports.tcp import TcpClientTransport
 
     endpoint = _endpoint(address, TcpEndpoint)
-    tls = {"tls": True} if endpoint.scheme == "tls" else {}
-    return TcpClientTransport(endpoint.host, endpoint.port, framing=endpoint.framing, **tls, **options)
+    tls = endpoint.scheme == "tls"
+    return TcpClientTransport(endpoint.host, endpoint.port, framing=endpoint.framing, tls=tls, **options)
 
 
 def _tcp_server(address: Address, options: Mapping[str, Any]) -> ServerTransport:

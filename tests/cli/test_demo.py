@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from tests.commands import children_of, start, trio_mcp, wait_for_server
+from tests.commands import COMMAND, ENVIRONMENT, children_of, start, trio_mcp, wait_for_server
 from tests.processes import alive
 from trio_mcp_transport import StdioClientTransport
 from trio_mcp_transport.cli import demo
 
-ROWS = [("memory", "modern"), ("memory", "legacy"), ("stdio", "modern"), ("stdio", "legacy")]
+TRANSPORTS = ["memory", "stdio", "tcp", "unix", "ws", "ws-native"]
+ROWS = [(transport, era) for transport in TRANSPORTS for era in ("modern", "legacy")]
 
 
 def test_the_table_has_a_row_for_every_transport_and_era() -> None:
@@ -44,24 +47,35 @@ def test_json_is_one_object_per_row() -> None:
         assert row["p50_us"] > 0
 
 
-def test_a_server_that_is_killed_fails_its_own_row_and_no_other() -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("stdio", "was killed by SIGKILL"), ("tcp", ""), ("unix", ""), ("ws", "")],
+)
+def test_a_server_that_is_killed_fails_its_own_row_and_no_other(kind: str, reason: str) -> None:
     began = time.monotonic()
-    with start("demo", "--json", "--round-trips", "2000") as process:
-        victim = wait_for_server(process.pid)
+    with start("demo", "--json", "--round-trips", "1000") as process:
+        victim = wait_for_server(process.pid, kind)
         os.kill(victim, signal.SIGKILL)
         output, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (1, b"")
     assert time.monotonic() - began < 20
     rows = [json.loads(line) for line in output.splitlines()]
-    assert [(row["transport"], row["era"], row["outcome"]) for row in rows] == [
-        ("memory", "modern", "ok"),
-        ("memory", "legacy", "ok"),
-        ("stdio", "modern", "failed"),
-        ("stdio", "legacy", "ok"),
-    ]
-    assert "was killed by SIGKILL" in rows[2]["reason"]
-    assert "\n" not in rows[2]["reason"]
+    assert [(row["transport"], row["era"]) for row in rows] == ROWS
+    (failed,) = [row for row in rows if row["outcome"] == "failed"]
+    assert (failed["transport"], failed["era"]) == (kind, "modern")
+    assert reason in failed["reason"]
+    assert failed["reason"] and "\n" not in failed["reason"]
     assert not alive(victim)
+
+
+def test_it_leaves_neither_processes_nor_files(tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*COMMAND, "demo", "--round-trips", "1"], env=environment, stdout=subprocess.PIPE) as process:
+        servers = {kind: wait_for_server(process.pid, kind) for kind in ("stdio", "tcp", "unix", "ws")}
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    assert [kind for kind, pid in servers.items() if alive(pid)] == []
 
 
 def test_the_failed_row_is_told_in_the_table() -> None:
@@ -91,6 +105,23 @@ async def test_a_server_that_hangs_fails_its_row_in_time(child: Any) -> None:
     row = await demo.run_row("stdio", "modern", 5, 0.3)
     assert row.reason == "not done after 0.3 s, with 0 of 5 round trips"
     assert trio.current_time() - began < 2
+
+
+async def test_a_server_that_never_says_where_it_is_fails_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(demo.SERVERS, "tcp", lambda drive: demo._with_echo(drive, "tcp", "--port", "none"))
+    row = await demo.run_row("tcp", "modern", 5, 5)
+    assert row.reason == "the server ended before it was ready"
+
+
+async def test_a_server_that_ignores_its_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x:', flush=True); time.sleep(60)"
+    monkeypatch.setattr(demo, "client_transport_for", lambda address, **options: StdioClientTransport(["/nowhere"]))
+    monkeypatch.setattr(demo, "ECHO_COMMAND", ["-c", code])
+    began = trio.current_time()
+    row = await demo.run_row("tcp", "modern", 5, 5)
+    assert row.reason is not None and "/nowhere" in row.reason
+    assert trio.current_time() - began < 3
+    assert children_of(os.getpid()) == []
 
 
 async def test_a_server_that_cannot_start_fails_its_row(child: Any) -> None:
@@ -141,7 +172,8 @@ def test_one_failed_row_makes_the_exit_code(child: Any, capsysbinary: pytest.Cap
     child("raise SystemExit(5)")
     assert main(["demo", "--json", "--round-trips", "2"]) == 1
     rows = [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()]
-    assert [row["outcome"] for row in rows] == ["ok", "ok", "failed", "failed"]
+    assert [row["transport"] for row in rows if row["outcome"] == "failed"] == ["stdio", "stdio"]
+    assert len(rows) == len(ROWS)
 
 
 def test_the_time_is_shared_between_the_rows_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.certificates import authority
 from trio_mcp_transport import ConfigError, StdioClientTransport
 from trio_mcp_transport.addresses import Address
 from trio_mcp_transport.cli import targets
@@ -62,7 +64,7 @@ def test_every_other_address_is_the_registrys(asked: list[tuple[Address, dict[st
     assert asked == [(Address("tcp", "//h:1"), {}), (Address("pty", "/dev/pts/1"), {})]
 
 
-@pytest.mark.parametrize("scheme", ["tls", "wss"])
+@pytest.mark.parametrize("scheme", ["tls", "wss", "unix"])
 def test_a_certificate_may_go_unchecked_if_that_is_asked_for(
     scheme: str, asked: list[tuple[Address, dict[str, Any]]]
 ) -> None:
@@ -70,15 +72,17 @@ def test_a_certificate_may_go_unchecked_if_that_is_asked_for(
     assert [options for _, options in asked] == [{"verify": False}]
 
 
-def test_certificates_to_trust_replace_those_of_the_system(asked: list[tuple[Address, dict[str, Any]]]) -> None:
-    authorities = Path(ssl.get_default_verify_paths().cafile or ssl.get_default_verify_paths().openssl_cafile)
-    if not authorities.exists():
-        pytest.skip("this machine has no file of certificate authorities to try with")
-    targets.client_transport("tls://h:1", None, ca=str(authorities))
+def test_certificates_to_trust_replace_those_of_the_system(
+    asked: list[tuple[Address, dict[str, Any]]], tmp_path: Path
+) -> None:
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    targets.client_transport("tls://h:1", None, ca=str(tmp_path / "ca.pem"))
     ((_, options),) = asked
     context = options["ssl_context"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+    assert '"tests"' in json.dumps(context.get_ca_certs())
+    assert len(context.get_ca_certs()) == 1
 
 
 def test_certificates_that_cannot_be_read_are_a_clear_error(tmp_path: Path) -> None:
@@ -88,6 +92,6 @@ def test_certificates_that_cannot_be_read_are_a_clear_error(tmp_path: Path) -> N
 
 
 def test_options_of_tls_are_refused_where_there_is_none() -> None:
-    for address in ("tcp://h:1", "ws://h:1/", "unix:/run/x", "pty:x"):
+    for address in ("tcp://h:1", "ws://h:1/", "pty:x"):
         assert f"TLS, and {address.partition(':')[0]}: has none" in refusal(address, verify=False)
     assert "not to a command" in refusal(None, ["server"], verify=False)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -19,7 +21,8 @@ import trio
 from ..abc import ClientTransport
 from ..client import Client
 from ..client_block import open_client
-from ..errors import RpcError, TransportError
+from ..errors import ConnectionFailed, RpcError, TransportError
+from ..registry import client_transport_for
 from ..service import serve
 from ..transports.memory import memory_transports
 from ..transports.negotiation import Era
@@ -39,6 +42,8 @@ STEPS = 5
 """Length of the call that reports progress."""
 PATIENCE = 0.05
 """Seconds after which the call that would take an hour is cancelled."""
+
+ECHO_COMMAND = ["-m", "trio_mcp_transport", "echo"]
 
 Drive = Callable[[ClientTransport], Awaitable[None]]
 
@@ -149,7 +154,7 @@ async def _with_memory(drive: Drive) -> None:
 
 
 async def _with_stdio(drive: Drive) -> None:
-    command = [sys.executable, "-m", "trio_mcp_transport", "echo", "stdio"]
+    command = [sys.executable, *ECHO_COMMAND, "stdio"]
     await drive(
         StdioClientTransport(
             command, inherit_env=True, stderr="capture", eof_grace=GRACE, term_grace=GRACE, kill_grace=GRACE
@@ -157,7 +162,55 @@ async def _with_stdio(drive: Drive) -> None:
     )
 
 
-SERVERS: dict[str, Callable[[Drive], Awaitable[None]]] = {"memory": _with_memory, "stdio": _with_stdio}
+async def _with_echo(drive: Drive, kind: str, *arguments: str, **options: str) -> None:
+    """Start an echo server that prints its address, drive it, and end it."""
+    command = [sys.executable, *ECHO_COMMAND, kind, *arguments]
+    start = partial(trio.run_process, command, stdout=subprocess.PIPE, check=False, deliver_cancel=_end)
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(start)
+        assert process.stdout is not None
+        async with process.stdout:
+            await drive(client_transport_for(await _first_line(process.stdout), **options))
+        nursery.cancel_scope.cancel()
+
+
+async def _end(process: trio.Process) -> None:
+    process.terminate()
+    await trio.sleep(GRACE)
+    process.kill()
+
+
+async def _first_line(output: trio.abc.ReceiveStream) -> str:
+    received = b""
+    while b"\n" not in received:
+        data = await output.receive_some()
+        if not data:
+            raise ConnectionFailed("the server ended before it was ready")
+        received += data
+    return received.partition(b"\n")[0].decode()
+
+
+async def _with_tcp(drive: Drive) -> None:
+    await _with_echo(drive, "tcp")
+
+
+async def _with_unix(drive: Drive) -> None:
+    with tempfile.TemporaryDirectory(prefix="trio-mcp-") as folder:
+        await _with_echo(drive, "unix", "--path", f"{folder}/socket")
+
+
+async def _with_websocket(engine: str, drive: Drive) -> None:
+    await _with_echo(drive, "ws", "--engine", engine, engine=engine)
+
+
+SERVERS: dict[str, Callable[[Drive], Awaitable[None]]] = {
+    "memory": _with_memory,
+    "stdio": _with_stdio,
+    "tcp": _with_tcp,
+    "unix": _with_unix,
+    "ws": partial(_with_websocket, "trio-websocket"),
+    "ws-native": partial(_with_websocket, "native"),
+}
 """Every transport that exists: starts its echo server, drives it, ends it."""
 
 

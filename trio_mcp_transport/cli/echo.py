@@ -16,6 +16,7 @@ from ..limits import Limits
 from ..registry import server_transport_for
 from ..service import run
 from ..transports.eras import EraPolicy
+from ..transports.framings import codec_factory
 from .echo_server import ECHO_INFO, Echo
 from .terminal import SUCCESS, TRANSPORT_FAILURE, complain, write_out
 
@@ -61,10 +62,6 @@ def run_echo(options: argparse.Namespace) -> int:
 
 def _transport(options: argparse.Namespace) -> ServerTransport:
     if options.transport == "stdio":
-        if options.framing == "newline":
-            return server_transport_for("stdio:")
-        from ..transports.framings import codec_factory
-
         return server_transport_for("stdio:", codec=codec_factory(options.framing))
     context = _ssl_context(options.tls_cert, options.tls_key)
     more: dict[str, Any] = {} if context is None else {"ssl_context": context}

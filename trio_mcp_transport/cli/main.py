@@ -97,7 +97,8 @@ def _add_echo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         kind.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
         kind.add_argument("--tls-key", metavar="FILE", help="its private key, where that is another file")
     for kind in (stdio, tcp, unix, ws):
-        kind.add_argument("--max-message-size", type=_positive_int, metavar="N", help="bytes (default: 16 MiB)")
+        largest = "4 MiB" if kind is ws else "16 MiB"
+        kind.add_argument("--max-message-size", type=_positive_int, metavar="N", help=f"bytes (default: {largest})")
         kind.add_argument("--strict", action="store_true", help="serve no plain JSON-RPC beside MCP")
         kind.set_defaults(parser=kind)
 

@@ -20,7 +20,8 @@ __all__ = ["client_transport"]
 GRACE = 1.0
 """Seconds a program has for each step of its end; the shell waits meanwhile."""
 
-WITH_TLS = ("tls", "wss", "https")
+WITH_TLS = ("tls", "wss", "https", "unix")
+"""Schemes that take options of TLS; ``unix:`` has it when it is given one."""
 
 
 def client_transport(
