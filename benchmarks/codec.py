@@ -31,6 +31,7 @@ from trio_mcp_transport.wire.content_length import ContentLengthCodec
 from trio_mcp_transport.wire.length_prefix import LengthPrefixCodec
 from trio_mcp_transport.wire.newline import NewlineCodec
 from trio_mcp_transport.wire.signals import Signal
+from trio_mcp_transport.wire.websocket import WebSocketCodec
 
 if TYPE_CHECKING:
     from trio_mcp_transport.abc import FrameCodec
@@ -47,6 +48,11 @@ FRAMINGS: dict[str, Callable[[], FrameCodec]] = {
     "newline": lambda: NewlineCodec(LIMIT),
     "length-prefix": lambda: LengthPrefixCodec(LIMIT),
     "content-length": lambda: ContentLengthCodec(LIMIT),
+    "websocket": lambda: WebSocketCodec("server", LIMIT),
+}
+# Who writes what a framing reads, where the two sides differ: a client masks, which is the dearer way.
+WRITERS: dict[str, Callable[[], FrameCodec]] = {
+    "websocket": lambda: WebSocketCodec("client", LIMIT),
 }
 # Payload of one frame in bytes (None: all of it) and chunk in bytes (None: all of it).
 CELLS: tuple[tuple[int | None, int | None], ...] = (
@@ -101,7 +107,7 @@ def measure(framing: str, payload: int | None, chunk: int | None, sizes: tuple[i
     make = FRAMINGS[framing]
     best = []
     for size in sizes:
-        stream, count = stream_of(make(), size, payload)
+        stream, count = stream_of(WRITERS.get(framing, make)(), size, payload)
         # One byte at a time takes many seconds, long enough to need no second try.
         runs = [seconds(make, stream, count, chunk or len(stream)) for _ in range(1 if chunk == 1 else repeat)]
         best.append(min(taken for taken, _ in runs))

@@ -57,6 +57,7 @@ DISGUISED = [
     "::1",
     "[::1]8000",
     "[::1]x:80",
+    "[::1]x80",
     "[::1]:",
     "[::1%lo]",
     "[::1%25lo]",
@@ -96,7 +97,21 @@ def test_hosts(text: str, place: Place) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a..b", "a b", "a:b", "a:1:2", "[::1", "[]", "[:::1]", "1", "1.2.3", "1.2.3.256", ".".join(["a" * 60] * 5)],
+    [
+        "",
+        "a..b",
+        "a b",
+        "a:b",
+        "a:1:2",
+        "[::1",
+        "[]",
+        "[:::1]",
+        "[::1%lo]",
+        "1",
+        "1.2.3",
+        "1.2.3.256",
+        ".".join(["a" * 60] * 5),
+    ],
 )
 def test_what_is_no_host(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):

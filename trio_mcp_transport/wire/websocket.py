@@ -88,11 +88,7 @@ class WebSocketCodec:
     """Every `FramingError` is final."""
 
     def __init__(
-        self,
-        role: Literal["server", "client"],
-        max_message_size: int = _DEFAULT_LIMIT,
-        *,
-        accept_binary: bool = False,
+        self, role: Literal["server", "client"], max_message_size: int = _DEFAULT_LIMIT, *, accept_binary: bool = False
     ) -> None:
         if role not in ("server", "client"):
             raise ConfigError(f"a WebSocket codec is a server's or a client's, not {role!r}")
