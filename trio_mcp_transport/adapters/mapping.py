@@ -70,20 +70,16 @@ def as_typed(error: BaseException, what: str = "the transport failed") -> Transp
 
     The names of its class and of the classes that one derives from decide; a final ``Error`` in a name does not count.
 
-    ====================================================================  =====================
-    name                                                                  becomes
-    ====================================================================  =====================
-    ``Closed``, ``ConnectionClosed``, ``EOFError``, ``trio.EndOfChannel``,  `ConnectionClosed`
-    ``trio.ClosedResourceError``
-    ``Io``, ``Network``, ``OSError``                                      `ConnectionFailed`
-    ``Timeout``, ``TimeoutError``, ``trio.TooSlowError``                  `DeadlineExceeded`
-    ``Format``                                                            `FramingError`
-    ``BufferOverflow``                                                    `FrameTooLarge`
-    ``Serialization``                                                     `MessageError`
-    ``ProtocolViolation``                                                 `RemoteProtocolError`
-    ``AuthenticationFailed``, ``RateLimitExceeded``                       the error of that name
-    anything else                                                         `ConnectionFailed`
-    ====================================================================  =====================
+    * ``Closed``, ``ConnectionClosed``, ``EOFError``, ``trio.EndOfChannel``, ``trio.ClosedResourceError``:
+      `ConnectionClosed`
+    * ``Io``, ``Network``, ``OSError``: `ConnectionFailed`
+    * ``Timeout``, ``TimeoutError``, ``trio.TooSlowError``: `DeadlineExceeded`
+    * ``Format``: `FramingError`
+    * ``BufferOverflow``: `FrameTooLarge`
+    * ``Serialization``: `MessageError`
+    * ``ProtocolViolation``: `RemoteProtocolError`
+    * ``AuthenticationFailed`` and ``RateLimitExceeded``: the errors of these names
+    * anything else: `ConnectionFailed`
 
     Args:
         error: What was raised.  A `TransportError` of this library is returned as it is, a group of one as its member.
