@@ -256,6 +256,14 @@ def test_an_origin_that_cannot_be_configured(entry: str) -> None:
         OriginCheck([entry])
 
 
+def test_one_entry_is_no_list() -> None:
+    # Letter by letter, the list would allow hosts that nobody meant.
+    with pytest.raises(ConfigError, match="is one entry"):
+        HostCheck("mcp.example")
+    with pytest.raises(ConfigError, match="one entry"):
+        OriginCheck("https://app.example")
+
+
 def test_default_ports() -> None:
     assert DEFAULT_PORTS == {"http": 80, "ws": 80, "https": 443, "wss": 443}
 

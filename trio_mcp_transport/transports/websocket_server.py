@@ -99,8 +99,8 @@ class WebSocketServerTransport(ServerTransport):
         self._path = path
         self._ssl_context = ssl_context
         self._scheme = "ws" if ssl_context is None else "wss"
-        self._hosts = HostCheck(tuple(allowed_hosts), bound=host, scheme=self._scheme)  # type: ignore[arg-type]  # mypy and attrs' converter=tuple
-        self._origins = OriginCheck(tuple(allowed_origins), bound=host)  # type: ignore[arg-type]  # as above
+        self._hosts = HostCheck(allowed_hosts, bound=host, scheme=self._scheme)
+        self._origins = OriginCheck(allowed_origins, bound=host)
         self._handshake_deadline = handshake_deadline
         self._max_connections = check_max_connections(max_connections)
         self._metrics = TransportMetrics()

@@ -14,7 +14,7 @@ Sources: RFC 9110 section 7.2 (Host), RFC 6454 section 7 (Origin), RFC 6455 sect
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import attrs
@@ -37,6 +37,12 @@ _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, never boun
 _ANY: Final = "*"
 
 _Parsed = TypeVar("_Parsed")
+
+
+def _entries(entries: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(entries, str):
+        raise ConfigError(f"{entries!r} is one entry, not a list of them")
+    return tuple(entries)
 
 
 @attrs.frozen
@@ -115,7 +121,7 @@ class HostCheck:
         ConfigError: An allowed host is none.
     """
 
-    allowed: Sequence[str] = attrs.field(default=(), converter=tuple)
+    allowed: Sequence[str] = attrs.field(default=(), converter=_entries)
     bound: str = ""
     scheme: str = "ws"
     _places: frozenset[Place] = attrs.field(init=False, repr=False, eq=False)
@@ -162,7 +168,7 @@ class OriginCheck:
         ConfigError: An allowed origin is none.
     """
 
-    allowed: Sequence[str] = attrs.field(default=(), converter=tuple)
+    allowed: Sequence[str] = attrs.field(default=(), converter=_entries)
     bound: str = ""
     _origins: frozenset[tuple[str, Place]] = attrs.field(init=False, repr=False, eq=False)
     _bound: frozenset[Place] = attrs.field(init=False, repr=False, eq=False)
