@@ -6,9 +6,17 @@ Its frames are made and read by hand, after RFC 6455 section 5.2, so that no cod
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
+import trio.testing
+
+from tests.support import echo_params
+from trio_mcp_transport import Handlers, MessageHandler, ServerInfo, ServerTransport, serve
+from trio_mcp_transport.transports.websocket import Engine, WebSocketServerTransport
 
 PATIENCE = 5.0
 """Seconds after which something that does not come is a failure."""
@@ -85,6 +93,7 @@ class RawPeer:
     def __init__(self, stream: trio.abc.Stream, *, masked: bool = True) -> None:
         self.stream = stream
         self.buffer = b""
+        self.server: Any = None
         self._masked = masked
 
     async def send(self, opcode: int, payload: bytes = b"", **how: Any) -> None:
@@ -167,3 +176,72 @@ class RawPeer:
             self.buffer += bytes(chunk)
         taken, self.buffer = self.buffer[:size], self.buffer[size:]
         return taken
+
+
+class StreamWebSocketServer(ServerTransport):
+    """The WebSocket server behind its accept loop, on one stream: for tests with a virtual clock."""
+
+    def __init__(self, stream: trio.abc.Stream, engine: Engine, **options: Any) -> None:
+        self.transport = WebSocketServerTransport(engine=engine, **options)
+        self._stream = stream
+
+    async def run(self, exchanges: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started(("test:",))
+        failure = await exchanges.contain(partial(self.transport._serve, exchanges, self._stream))
+        if failure is not None:
+            self.transport._metrics.record_error()
+
+
+@asynccontextmanager
+async def serve_websocket(
+    engine: Engine,
+    handler: Any = echo_params,
+    *,
+    streams: tuple[Any, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    greet: bool = True,
+    **service: Any,
+) -> AsyncIterator[RawPeer]:
+    """Run `serve` on one end of a memory stream and give the other end, after the handshake, to the test.
+
+    Args:
+        engine: Which one.
+        handler: A `MessageHandler`, or a function for requests.
+        streams: The test's end and the server's; memory without a bound unless given.
+        options: For the transport.
+        greet: Whether the handshake is done.
+        **service: As for `serve`; ``server_info`` has a default.
+    """
+    ours, theirs = streams or trio.testing.memory_stream_pair()
+    service.setdefault("server_info", ServerInfo("test", "1"))
+    handler = handler if isinstance(handler, MessageHandler) else Handlers(handler)
+    peer = RawPeer(ours)
+    async with trio.open_nursery() as nursery:
+        transport = StreamWebSocketServer(theirs, engine, **(options or {}))
+        await nursery.start(partial(serve, handler, transport, **service))
+        peer.server = transport.transport
+        if greet:
+            assert (await peer.shake_hands())[0] == 101
+        yield peer
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def listen(engine: Engine, handler: Any = echo_params, **options: Any) -> AsyncIterator[tuple[str, int]]:
+    """Serve on a port; give the URL and the port to the test."""
+    service = {name: options.pop(name) for name in ("shutdown", "limits", "drain") if name in options}
+    handler = handler if isinstance(handler, MessageHandler) else Handlers(handler)
+    transport = options.pop("transport", None) or WebSocketServerTransport(engine=engine, **options)
+    async with trio.open_nursery() as nursery:
+        run = partial(serve, handler, transport, server_info=ServerInfo("test", "1"), **service)
+        (url,) = await nursery.start(run)
+        yield url, int(url.split(":")[2].split("/")[0])
+        nursery.cancel_scope.cancel()
+
+
+async def dial(port: int, request: bytes | None = None) -> RawPeer:
+    """Connect to a port of this machine and shake hands, which has to succeed."""
+    peer = RawPeer(await trio.open_tcp_stream("127.0.0.1", port))
+    status, _ = await peer.shake_hands(request)
+    assert status == 101, status
+    return peer

@@ -40,8 +40,9 @@ from .websocket_stream import EngineStream
 
 __all__ = ["LibraryLink", "open_library_link"]
 
-QUEUE = 16
-"""Messages between the library's reader and ours: enough that neither waits for the other at every one."""
+PATIENCE = 4
+"""Turns of Trio's loop a write waits while the library still has messages of one chunk to hand over: their answers then
+leave in one system call, which costs more than the turns."""
 
 
 class _Guard:
@@ -49,6 +50,7 @@ class _Guard:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.failure: TransportError | None = None
+        self.ended: trio.Event = trio.Event()
         self._nursery = nursery
 
     def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
@@ -56,7 +58,10 @@ class _Guard:
         self._nursery.start_soon(self._run, run)
 
     async def _run(self, run: Callable[[], Awaitable[object]]) -> None:
-        self.failure = await run_contained(run)
+        try:
+            self.failure = await run_contained(run)
+        finally:
+            self.ended.set()
 
 
 async def open_library_link(
@@ -91,7 +96,6 @@ async def open_library_link(
     )
     guard = _Guard(nursery)
     options: dict[str, Any] = {
-        "message_queue_size": QUEUE,
         "max_message_size": limit,  # in characters, of which a byte is never more than one: the meter comes first
         "receive_buffer_size": None,  # whatever Trio thinks best, 64 KiB; the library's own 4 KiB doubles the cost
     }
@@ -164,16 +168,18 @@ class LibraryLink:
         try:
             self._ready = await self._connection.get_message()
         except trio_websocket.ConnectionClosed:
-            self._learn_end()
+            await self._learn_end()
             return not self._ended
         return True
 
-    def _learn_end(self) -> None:
+    async def _learn_end(self) -> None:
         """Find out how the library's connection ended: by the peer's Close, by a violation, or badly.
 
         Raises:
             TransportError: Badly.
         """
+        if self._connection.closed is None:
+            await self._guard.ended.wait()  # the reader raised, and is on its way out
         failure = self._stream.failure or self._guard.failure
         reason = self._connection.closed
         if isinstance(failure, FramingError):
@@ -230,6 +236,10 @@ class LibraryLink:
             await trio.lowlevel.checkpoint()
             return
         stream = self._stream
+        for _ in range(PATIENCE):
+            if stream.pulse.reading:
+                break
+            await trio.lowlevel.checkpoint()
         stream.cork()
         try:
             for text in items:
@@ -285,7 +295,7 @@ class LibraryLink:
                 await self._connection.get_message()
             except trio_websocket.ConnectionClosed:
                 try:
-                    self._learn_end()
+                    await self._learn_end()
                 except TransportError as error:
                     return error
         return self._violation or self.explain(closed_without_close())

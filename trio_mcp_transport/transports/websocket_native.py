@@ -73,6 +73,7 @@ class NativeLink(FramedLink):
         self._ask: Callable[[], None] | None = None
         self._failure: TransportError | None = None
         self._violation: FramingError | None = None
+        self._control_waits = False
         self._closing = False
         self._torn = False
         self._hearing = False
@@ -87,8 +88,20 @@ class NativeLink(FramedLink):
         self._ask = ask
 
     def control_bytes(self) -> bytes:
-        """Return pings and pongs; a Close leaves through `say_goodbye` only, as no message may follow it."""
-        return b"" if self._frames.close_sent else super().control_bytes()
+        """Return pings and pongs, unless earlier ones still wait to be written: then the latest pong stands for all.
+
+        A Close leaves through `say_goodbye` only, as no message may follow it.
+        """
+        if self._control_waits or self._frames.close_sent:
+            return b""
+        owed = super().control_bytes()
+        self._control_waits = bool(owed)
+        return owed
+
+    def _control_written(self) -> None:
+        self._control_waits = False
+        if self._ask is not None:
+            self._ask()
 
     async def fill(self) -> bool:
         """Read one chunk; False once the peer has closed.  A checkpoint; cancelled, no byte is lost.
@@ -141,6 +154,8 @@ class NativeLink(FramedLink):
         self._torn = True
         await super().write(items)
         self._torn = False
+        if self._control_waits:
+            self._control_written()
 
     def write_nowait(self, items: Sequence[Any]) -> list[Any]:
         """Write what the stream takes without waiting; return what is left."""
@@ -148,6 +163,8 @@ class NativeLink(FramedLink):
             return []
         left = super().write_nowait(items)
         self._torn = bool(left) and self._send_nowait is not None
+        if self._control_waits and not left:
+            self._control_written()
         return left
 
     async def ping(self) -> None:
