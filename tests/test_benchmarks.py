@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import random
 import subprocess
@@ -10,9 +12,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import wsproto
+import wsproto.events
 
-from benchmarks.harness import accounting, codec_cells, command, gates, record, rendering
-from benchmarks.harness.driver import ContenderFailed, Peer, drive
+from benchmarks.harness import accounting, cells, codec_cells, command, framing, gates, record, rendering
+from benchmarks.harness.driver import drive
+from benchmarks.harness.peers import ContenderFailed, PipePeer, SocketPeer
 from benchmarks.harness.suite import Entry, play
 from benchmarks.harness.workload import LEGACY, MODERN, Workload, WrongAnswer
 
@@ -70,6 +75,29 @@ def test_quick_run_of_the_raw_limit_writes_lines_that_parse(tmp_path: Path) -> N
     assert rendering.tables(lines, []).count(".. list-table::") == 1 + len(rendering.cells_in_order(lines))
 
 
+def test_quick_run_over_sockets_measures_every_cell(tmp_path: Path) -> None:
+    output = tmp_path / "lines.jsonl"
+    run = [sys.executable, str(ROOT / "benchmarks" / "run"), "sockets", "--quick", "--output", str(output)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = record.read_lines(output)
+    assert [one.absent for one in lines if one.absent] == []
+    assert {one.suite for one in lines} == {"sockets"}
+    measured = {(one.cell, one.contender) for one in lines}
+    assert {(cell.name, name) for cell in cells.SOCKET_CELLS for name in ("raw", "ours")} <= measured
+    assert {("ws-100B-64", name) for name in ("native", "bare", "websockets")} <= measured
+    assert all(one.median is not None and one.median > 0 for one in lines)
+    assert {"trio-websocket", "wsproto", "websockets"} <= lines[0].provenance.versions.keys()
+    judged = gates.judge(gates.load_gates(command.gates_of("sockets")), lines)
+    assert [item.reason for item in judged if item.reason] == []
+
+
+def test_another_server_in_our_place_is_for_stdio_only() -> None:
+    with pytest.raises(SystemExit):
+        command.parse(["sockets", "--ours", "cat"])
+    assert command.parse(["stdio", "--ours", "cat"]).ours == "cat"
+
+
 @pytest.mark.parametrize(
     ("ours", "expected"),
     [(4.0, "aim met"), (4.01, "gate met"), (8.0, "gate met"), (8.01, "FAILED")],
@@ -113,12 +141,15 @@ def test_difference_and_value() -> None:
     assert verdict(gate(figure="value", to=""), line("ours", 9.0)) == "FAILED"
 
 
-def test_gate_file_is_valid_and_names_known_cells() -> None:
-    rows = gates.load_gates(command.GATES)
-    cells = {"server-100B-64", "server-100B-1", "server-10KB-16", "server-1MB-4", "client-100B-64"}
-    cells |= {"startup-import", "startup-first-reply"}
-    assert {row.cell for row in rows if not row.cell.startswith("codec-")} <= cells
-    assert sum(row.binding for row in rows) >= 9
+@pytest.mark.parametrize(("suite", "at_least"), [("stdio", 9), ("sockets", 7)])
+def test_gate_files_are_valid_and_name_known_cells(suite: str, at_least: int) -> None:
+    rows = gates.load_gates(command.gates_of(suite))
+    known = {"server-100B-64", "server-100B-1", "server-10KB-16", "server-1MB-4", "client-100B-64"}
+    known |= {"startup-import", "startup-first-reply"}
+    if suite == "sockets":
+        known = {cell.name for cell in cells.SOCKET_CELLS}
+    assert {row.cell for row in rows if not row.cell.startswith("codec-")} == known
+    assert sum(row.binding for row in rows) >= at_least
     assert all(row.binding or row.aim_at_most is not None or row.aim_at_least is not None for row in rows)
     assert command.relevant(rows, "raw") == []
 
@@ -137,7 +168,7 @@ def test_codec_timings_become_lines_that_their_gates_find() -> None:
         ("codec-newline-one-65536", "32MiB"),
     ]
     assert lines[0].best == 16.0
-    rows = [row for row in gates.load_gates(command.GATES) if row.cell == "codec-newline-one-1"]
+    rows = [row for row in gates.load_gates(command.gates_of("stdio")) if row.cell == "codec-newline-one-1"]
     assert [(item.figure, item.verdict) for item in gates.judge(rows, lines)] == [(2.0, "gate met")]
 
 
@@ -169,7 +200,7 @@ def test_failing_contender_is_out_and_says_why() -> None:
 
     entries = [Entry("c", "failing", "", "u", fail), Entry("c", "fine", "", "u", succeed)]
     play(entries, 3, random.Random(1))
-    bad, good = (entry.line(PROVENANCE, False) for entry in entries)
+    bad, good = (entry.line("stdio", PROVENANCE, False) for entry in entries)
     assert (bad.median, bad.absent, good.median, good.absent) == (None, "fell over", 1.0, None)
     assert (calls.count("failing"), calls.count("fine")) == (1, 3)
 
@@ -198,9 +229,72 @@ def test_wrong_answers_never_become_figures(era: str) -> None:
 def test_contender_that_ends_early_is_reported_with_its_last_words() -> None:
     script = "import sys; sys.stdin.readline(); sys.exit('enough')"
     where = accounting.Placement.choose()
-    with Peer([sys.executable, "-c", script], where, os.environ, str(ROOT)) as peer:
+    with PipePeer([sys.executable, "-c", script], where, os.environ, str(ROOT), framing=framing.Newline()) as peer:
         with pytest.raises(ContenderFailed, match=r"exit status 1.*enough"):
             drive(peer, Workload(size=100, era=MODERN), first=1, count=2, in_flight=1)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("raise SystemExit('no port')", r"before it said where it listens.*exit status 1.*no port"),
+        ("print('tcp://127.0.0.1:1', flush=True); input()", "cannot connect"),
+        ("print('somewhere else', flush=True)", "cannot connect to 'somewhere'"),
+    ],
+)
+def test_server_that_cannot_be_reached_is_reported(script: str, problem: str) -> None:
+    where = accounting.Placement.choose()
+    peer = SocketPeer([sys.executable, "-c", script], where, os.environ, str(ROOT), framing=framing.Newline())
+    with pytest.raises(ContenderFailed, match=problem):
+        with peer:
+            pass
+
+
+@pytest.mark.parametrize("name", ["newline", "length-prefix"])
+@pytest.mark.parametrize("size", [1, 3, 7, 10_000])
+def test_framings_read_what_they_wrote_in_any_pieces(name: str, size: int) -> None:
+    payloads = [b"a", b"b" * 300, b"c" * 70_000]
+    stream = framing.FRAMINGS[name]().wrap(payloads)
+    reader = framing.FRAMINGS[name]()
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert [message for piece in pieces for message in reader.cut(piece)] == payloads
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 10_000, 1_000_000])
+def test_websocket_frames_are_read_in_any_pieces(size: int) -> None:
+    stream = (
+        b"\x81\x01a"  # RFC 6455 section 5.2: FIN and text, length 1
+        b"\x89\x02hi"  # a ping
+        b"\x01\x02bb\x8a\x00\x80\x01b"  # a message in two fragments, a pong in between
+        b"\x81\x7e\x01\x2c" + b"c" * 300 + b"\x81\x7f" + (70_000).to_bytes(8, "big") + b"d" * 70_000
+    )
+    reader = framing.WebSocketText()
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    read = [message for piece in pieces for message in reader.cut(piece)]
+    assert read == [b"a", b"bbb", b"c" * 300, b"d" * 70_000]
+
+
+@pytest.mark.parametrize("stream", [b"\x88\x02\x03\xe9", b"\x80\x01a", b"\xc1\x01a", b"\x01\x01a\x81\x01b"])
+def test_close_and_broken_websocket_frames_are_noticed(stream: bytes) -> None:
+    with pytest.raises(framing.FramingBroken):
+        framing.WebSocketText().cut(stream)
+
+
+@pytest.mark.parametrize("size", [0, 5, 125, 126, 65_535, 65_536])
+def test_websocket_requests_are_what_wsproto_reads(size: int) -> None:
+    connection = wsproto.Connection(wsproto.ConnectionType.SERVER)
+    connection.receive_data(framing.WebSocketText().wrap([b"x" * size, b"next"]))
+    texts = [event.data for event in connection.events() if isinstance(event, wsproto.events.TextMessage)]
+    assert "".join(texts) == "x" * size + "next"
+
+
+def test_upgrade_is_checked_with_the_key_that_was_sent() -> None:
+    assert base64.b64encode(framing.KEY) in framing.upgrade_request("127.0.0.1:1")
+    right = base64.b64encode(hashlib.sha1(base64.b64encode(framing.KEY) + framing.GUID).digest())
+    framing.check_upgrade(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: " + right)
+    for wrong in (b"HTTP/1.1 403 Forbidden\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"):
+        with pytest.raises(framing.FramingBroken, match="no upgrade"):
+            framing.check_upgrade(wrong)
 
 
 def test_cpu_of_new_threads_counts_and_of_ended_threads_is_an_error() -> None:

@@ -1,13 +1,17 @@
-"""The cells of the stdio suite: what is done, how often, in which eras.
+"""The cells of all suites: what is done, over what, how often, in which eras.
 
 Pure data, and the effort a full and a smoke run spend on it.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import attrs
 
 from .workload import LEGACY, MODERN
+
+Wire = Literal["stdio", "tcp", "unix", "ws"]
 
 
 @attrs.frozen
@@ -20,6 +24,8 @@ class Cell:
         in_flight: Most calls unanswered at a time.
         most: Most calls in one repeat; bounds the time of the fastest contender.
         eras: Revisions the cell is measured in, where the contender speaks them. The first is the judged one.
+        wire: What lies between driver and contender.
+        framing: Name of the framing on it, a key of `framing.FRAMINGS`.
     """
 
     name: str
@@ -27,6 +33,8 @@ class Cell:
     in_flight: int
     most: int
     eras: tuple[str, ...] = (MODERN, LEGACY)
+    wire: Wire = "stdio"
+    framing: str = "newline"
 
 
 SERVER_CELLS = (
@@ -36,6 +44,16 @@ SERVER_CELLS = (
     Cell("server-1MB-4", 1_048_576, 4, 400),
 )
 CLIENT_CELL = Cell("client-100B-64", 100, 64, 64_000)
+SOCKET_CELLS = (
+    Cell("tcp-100B-64", 100, 64, 64_000, (MODERN,), "tcp"),
+    Cell("tcp-length-prefix-100B-64", 100, 64, 64_000, (MODERN,), "tcp", "length-prefix"),
+    Cell("tcp-100B-1", 100, 1, 10_000, (MODERN,), "tcp"),
+    Cell("tcp-1MB-4", 1_048_576, 4, 400, (MODERN,), "tcp"),
+    Cell("unix-100B-64", 100, 64, 64_000, (MODERN,), "unix"),
+    Cell("unix-100B-1", 100, 1, 10_000, (MODERN,), "unix"),
+    Cell("ws-100B-64", 100, 64, 64_000, (MODERN,), "ws", "websocket"),
+    Cell("ws-1MB-4", 1_048_576, 4, 400, (MODERN,), "ws", "websocket"),
+)
 JUDGED_ONLY = {"server-10KB-16", "server-1MB-4"}  # the other era differs by its envelope only, which they do not show
 
 

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import attrs
 
+from .cells import Cell
 from .record import ROOT
 from .workload import LEGACY, MODERN
 
 TYPESCRIPT_SDK = "1.32.2"
 PEERS = ROOT / ".peers"
 SCRIPTS = ROOT / "benchmarks" / "contenders"
-OURS = (sys.executable, "-m", "trio_mcp_transport", "echo", "stdio")
+PROGRAM = (sys.executable, "-m", "trio_mcp_transport")
+OURS = (*PROGRAM, "echo", "stdio")
 BOTH = (MODERN, LEGACY)
 
 
@@ -126,4 +128,25 @@ def client_contenders(node: Node) -> list[Contender]:
             (LEGACY,),
             node.absent,
         ),
+    ]
+
+
+def socket_contenders(cell: Cell) -> list[Contender]:
+    """List the servers of a cell over sockets: the raw limit of its transport, ours, and for WebSocket the peers.
+
+    Each prints its address as its first line.
+    """
+    if cell.wire == "ws":
+        return [
+            Contender("raw", _python("raw_websocket_server.py")),
+            Contender("ours", (*PROGRAM, "echo", "ws", "--engine", "trio-websocket")),
+            Contender("native", (*PROGRAM, "echo", "ws", "--engine", "native")),
+            Contender("bare", _python("trio_websocket_server.py"), absent=_missing("trio_websocket")),
+            Contender("websockets", _python("websockets_server.py"), absent=_missing("websockets")),
+        ]
+    path = ("--path", "{directory}/socket") if cell.wire == "unix" else ()
+    chosen = (cell.wire, *path, "--framing", cell.framing)
+    return [
+        Contender("raw", _python("raw_socket_server.py", *chosen)),
+        Contender("ours", (*PROGRAM, "echo", *chosen)),
     ]

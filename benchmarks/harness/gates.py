@@ -21,7 +21,7 @@ Verdict = Literal["aim met", "gate met", "FAILED", "short of aim", "not measured
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row of `gates.toml`.
+    """One row of a file in `benchmarks/gates`.
 
     Attributes:
         what: Title of the row.
@@ -86,13 +86,13 @@ class Judgement:
 
 
 class GateFile(msgspec.Struct, forbid_unknown_fields=True):
-    """The whole of `gates.toml`."""
+    """A whole file of `benchmarks/gates`."""
 
     gate: list[Gate]
 
 
 def load_gates(path: Path) -> list[Gate]:
-    """Read `gates.toml`.
+    """Read the gates of one suite.
 
     Raises:
         msgspec.ValidationError: A row has an unknown or a missing member.

@@ -15,7 +15,7 @@ import msgspec
 from .accounting import Placement
 from .cells import Cell, Effort
 from .contenders import SCRIPTS, Contender, environment
-from .driver import ContenderFailed
+from .peers import ContenderFailed
 from .record import ROOT, Repeat
 from .workload import Workload
 

@@ -60,7 +60,7 @@ class Line(msgspec.Struct, kw_only=True):
     """One cell of one contender.
 
     Attributes:
-        suite: Name of the run, `stdio`.
+        suite: Name of the run, e.g. `stdio`.
         cell: What was done, e.g. `server-100B-64`.
         contender: Who did it.
         era: Protocol revision of the messages, empty where none are exchanged.
@@ -102,7 +102,8 @@ def _git(*arguments: str) -> str:
     return result.stdout.strip() if result.returncode == 0 else ""
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of an installed distribution, or `absent`."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -120,7 +121,7 @@ def _cpu_model() -> str:
 def take_provenance(extra_versions: dict[str, str], cpus: str) -> Provenance:
     """Collect revision, versions and machine; `cpus` says which CPUs driver and subject use."""
     versions = {"python": platform.python_version()}
-    versions |= {name: _version(name) for name in ("trio", "msgspec", "attrs", "mcp", "anyio")}
+    versions |= {name: version_of(name) for name in ("trio", "msgspec", "attrs", "mcp", "anyio")}
     return Provenance(
         revision=_git("rev-parse", "HEAD") or "unknown",
         dirty=bool(_git("status", "--porcelain", "--untracked-files=no")),

@@ -13,7 +13,15 @@ from .record import Line
 
 BEGIN = ".. benchmarks {suite} begin: drawn by benchmarks/render, do not edit"
 END = ".. benchmarks {suite} end"
-COLOURS = {"raw": "#9a9a9a", "fdstream": "#c4c4c4", "ours": "#1f6f8b", "oneshot": "#7fb3c8", "sdk": "#c8553d"}
+COLOURS = {
+    "raw": "#9a9a9a",
+    "fdstream": "#c4c4c4",
+    "bare": "#c4c4c4",
+    "ours": "#1f6f8b",
+    "native": "#1f6f8b",
+    "oneshot": "#7fb3c8",
+    "sdk": "#c8553d",
+}
 UNITS = {"cpu_us_per_message": "CPU us per message", "cpu_ms": "CPU ms", "wall_ms": "wall-clock ms"}
 
 

@@ -1,4 +1,4 @@
-"""Measures servers: one fresh process per contender, era, cell and round, driven over its pipes.
+"""Measures servers: one fresh process per contender, era, cell and round, driven over its pipes or one connection.
 
 The judged figure is the server's CPU per message; what the driver's clock says is only shown.
 """
@@ -13,7 +13,9 @@ import attrs
 from .accounting import AccountingError, Placement, cpu_between, settle
 from .cells import Cell, Effort
 from .contenders import Contender, environment
-from .driver import Drive, Peer, drive, open_era
+from .driver import Drive, drive, open_era
+from .framing import FRAMINGS
+from .peers import Peer, PipePeer, SocketPeer
 from .record import ROOT, Repeat
 from .workload import Workload
 
@@ -36,6 +38,16 @@ def percentile(sorted_values: list[int], share: float) -> float:
     return float(sorted_values[max(0, math.ceil(share * len(sorted_values)) - 1)])
 
 
+def open_peer(contender: Contender, cell: Cell, placement: Placement) -> Peer:
+    """Start the contender, to be driven over what the cell says; entering it connects.
+
+    Raises:
+        ContenderFailed: It could not be started.
+    """
+    kind = PipePeer if cell.wire == "stdio" else SocketPeer
+    return kind(contender.command, placement, environment(), str(ROOT), framing=FRAMINGS[cell.framing]())
+
+
 def measure_server(contender: Contender, era: str, cell: Cell, effort: Effort, placement: Placement) -> Repeat:
     """Start the contender, warm it up and measure it once.
 
@@ -44,7 +56,7 @@ def measure_server(contender: Contender, era: str, cell: Cell, effort: Effort, p
         AccountingError: Its CPU time could not be read twice in a row.
     """
     workload = Workload(size=cell.size, era=era)
-    with Peer(contender.command, placement, environment(), str(ROOT)) as peer:
+    with open_peer(contender, cell, placement) as peer:
         open_era(peer, workload)
         numbers = Numbers()
         count = _warm_up(peer, workload, cell, effort, numbers)
@@ -62,7 +74,7 @@ def measure_first_reply(contender: Contender, era: str, placement: Placement) ->
     """
     workload = Workload(size=100, era=era)
     started = time.perf_counter()
-    with Peer(contender.command, placement, environment(), str(ROOT)) as peer:
+    with PipePeer(contender.command, placement, environment(), str(ROOT), framing=FRAMINGS["newline"]()) as peer:
         open_era(peer, workload)
         drive(peer, workload, first=1, count=1, in_flight=1)
         return Repeat(figure=round((time.perf_counter() - started) * 1000, 3))

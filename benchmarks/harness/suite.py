@@ -1,4 +1,4 @@
-"""The stdio suite: plays all rounds, contenders shuffled and interleaved, and turns repeats into lines.
+"""What all suites share: plays the rounds, contenders shuffled and interleaved, and turns repeats into lines.
 
 A contender that fails once is out for the rest of that cell, with its reason in the line; the others must never
 suffer from it.
@@ -13,14 +13,28 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from .accounting import AccountingError, Placement
-from .cells import CLIENT_CELL, SERVER_CELLS, Cell, Effort, eras_of
+from .cells import Cell, Effort, eras_of
 from .contenders import Contender
-from .driver import ContenderFailed
-from .other_cells import IMPORTS, measure_client, measure_import
+from .peers import ContenderFailed
 from .record import Line, Provenance, Repeat, summarise
-from .server_cells import measure_first_reply, measure_server
 
 CPU_PER_MESSAGE = "cpu_us_per_message"
+
+Rounds = tuple[list["Entry"], int]
+"""One cell: who takes part, and in how many rounds."""
+
+
+@attrs.frozen
+class Plan:
+    """What a suite will do.
+
+    Attributes:
+        cells: In the order in which they are played.
+        versions: Of what takes part, beyond what every run records.
+    """
+
+    cells: list[Rounds]
+    versions: dict[str, str]
 
 
 @attrs.define
@@ -59,11 +73,11 @@ class Entry:
             self.absent = str(error)
             print(f"{self.cell} {self.contender} {self.era}: {error}", file=sys.stderr)
 
-    def line(self, provenance: Provenance, quick: bool) -> Line:
-        """Make the line of this entry; one that failed half-way has repeats but no figure."""
+    def line(self, suite: str, provenance: Provenance, quick: bool) -> Line:
+        """Make the line of this entry in a suite; one that failed half-way has repeats but no figure."""
         median, best = summarise(self.repeats) if self.absent is None else (None, None)
         return Line(
-            suite="stdio",
+            suite=suite,
             cell=self.cell,
             contender=self.contender,
             era=self.era,
@@ -110,49 +124,3 @@ def message_entries(
         )
 
     return [entry(contender, era) for contender in contenders for era in eras_of(cell, contender.eras)]
-
-
-def first_reply_entries(contenders: Sequence[Contender], placement: Placement) -> list[Entry]:
-    """List the entries of the cell that times the first answer of a fresh server."""
-
-    def entry(contender: Contender) -> Entry:
-        era = contender.eras[0]
-        return Entry(
-            cell="startup-first-reply",
-            contender=contender.name,
-            era=era,
-            unit="wall_ms",
-            measure=lambda: measure_first_reply(contender, era, placement),
-            absent=contender.absent,
-            payload_bytes=100,
-            in_flight=1,
-        )
-
-    return [entry(contender) for contender in contenders]
-
-
-def import_entries(names: Sequence[str], placement: Placement) -> list[Entry]:
-    """List the entries of the cell that accounts for the CPU time of imports."""
-
-    def entry(name: str) -> Entry:
-        statement = IMPORTS[name]
-        return Entry(
-            cell="startup-import",
-            contender=name,
-            era="",
-            unit="cpu_ms",
-            measure=lambda: measure_import(statement, placement),
-        )
-
-    return [entry(name) for name in names]
-
-
-def stdio_cells(
-    servers: Sequence[Contender], clients: Sequence[Contender], imports: Sequence[str], effort: Effort, where: Placement
-) -> list[tuple[list[Entry], int]]:
-    """List all cells of the suite, each with its number of rounds."""
-    cells = [(message_entries(cell, servers, measure_server, effort, where), effort.rounds) for cell in SERVER_CELLS]
-    cells.append((message_entries(CLIENT_CELL, clients, measure_client, effort, where), effort.rounds))
-    cells.append((first_reply_entries(servers, where), effort.rounds))
-    cells.append((import_entries(imports, where), effort.startup_rounds))
-    return [(entries, rounds) for entries, rounds in cells if entries]

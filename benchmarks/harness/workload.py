@@ -14,9 +14,9 @@ LEGACY = "2025-11-25"
 
 INITIALIZE = (
     b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
-    b'"clientInfo":{"name":"benchmark","version":"0"}}}\n'
+    b'"clientInfo":{"name":"benchmark","version":"0"}}}'
 )
-INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
+INITIALIZED = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
 MODERN_META = (
     b',"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
     b'"io.modelcontextprotocol/clientCapabilities":{},'
@@ -70,30 +70,30 @@ class Workload:
         return f"{number:010d}".ljust(self.size, "x")
 
     def request(self, number: int) -> bytes:
-        """Encode call `number` as one line."""
+        """Encode call `number`, without a framing."""
         meta = MODERN_META if self.era == MODERN else b""
         return (
-            b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"}%s}}\n'
+            b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"text":"%s"}%s}}'
             % (number, self.text(number).encode(), meta)
         )
 
-    def check(self, line: bytes) -> int | None:
-        """Check one line from the contender and return the number it answers; None for a notification.
+    def check(self, message: bytes) -> int | None:
+        """Check one message from the contender and return the number it answers; None for a notification.
 
         Raises:
-            WrongAnswer: The line is not JSON, an error, a request, or not the text that was sent.
+            WrongAnswer: It is not JSON, an error, a request, or not the text that was sent.
         """
         try:
-            answer = self._decoder.decode(line)
+            answer = self._decoder.decode(message)
         except msgspec.MsgspecError as error:
-            raise WrongAnswer(f"{error}: {line[:200]!r}") from error
+            raise WrongAnswer(f"{error}: {message[:200]!r}") from error
         if answer.method is not None and answer.id is None:
             return None
         result = answer.result
         if answer.id is None or not isinstance(result, EchoResult) or result.is_error:
-            raise WrongAnswer(f"no result: {line[:300]!r}")
+            raise WrongAnswer(f"no result: {message[:300]!r}")
         if self.era == MODERN and result.result_type != "complete":
-            raise WrongAnswer(f"no resultType in the modern era: {line[:300]!r}")
+            raise WrongAnswer(f"no resultType in the modern era: {message[:300]!r}")
         if len(result.content) != 1 or result.content[0].text != self.text(answer.id):
-            raise WrongAnswer(f"not the text that was sent with id {answer.id}: {line[:300]!r}")
+            raise WrongAnswer(f"not the text that was sent with id {answer.id}: {message[:300]!r}")
         return answer.id
