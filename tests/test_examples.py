@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,15 @@ def answers(output: str) -> list[dict[str, Any]]:
 
 
 def test_every_example_has_a_test() -> None:
-    told = {"client_timeout.py", "echo_stdio.py", "embed_in_app.py"}
+    told = {
+        "client_timeout.py",
+        "custom_transport.py",
+        "echo_stdio.py",
+        "echo_tcp.py",
+        "echo_unix.py",
+        "echo_websocket.py",
+        "embed_in_app.py",
+    }
     assert {path.name for path in EXAMPLES.glob("*.py")} == told
 
 
@@ -103,6 +112,35 @@ def test_embed_in_app_lists_its_tool() -> None:
 
 def test_embed_in_app_without_input_writes_nothing() -> None:
     assert run("embed_in_app.py") == (0, "", "the input ended, and so did the counting\n")
+
+
+def test_echo_tcp() -> None:
+    told = "serving: tcp 127.0.0.1 newline\nanswered: one, three, two\nconnections: 1\n"
+    assert run("echo_tcp.py") == (0, told, "")
+
+
+def test_echo_unix() -> None:
+    told = "mode of the socket: 0o600\nanswered: hello\nknown to be this process: True\nleft behind: []\n"
+    assert run("echo_unix.py") == (0, told, "")
+
+
+def test_echo_websocket() -> None:
+    told = "".join(
+        f"answered on {engine}: hello\na foreign page is refused: True\n" for engine in ("trio-websocket", "native")
+    )
+    assert run("echo_websocket.py") == (0, told, "")
+
+
+def test_custom_transport_is_certified_with_nothing_left_out() -> None:
+    assert run("custom_transport.py") == (0, "answered: hello\nleft out: nothing\ncertified\n", "")
+
+
+def test_custom_transport_takes_no_more_lines_than_it_says() -> None:
+    text = (EXAMPLES / "custom_transport.py").read_text(encoding="utf-8")
+    _, transport, _ = re.split(r"^# The transport (?:begins|ends) here\.$", text, flags=re.M)
+    lines = [line for line in transport.splitlines() if line.strip()]
+    assert len(lines) <= 25
+    assert "serve_stream" in transport and ";" not in transport and "#" not in transport
 
 
 def test_client_timeout() -> None:
