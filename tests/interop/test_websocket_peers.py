@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ from trio_mcp_transport.transports.websocket import Engine, WebSocketClientTrans
 
 pytestmark = pytest.mark.parametrize("engine", ["trio-websocket", "native"])
 LARGE = "🐍" * 100_000
+Closed = queue.Queue[int]
+"""The close codes of connections that ended."""
 
 
 def answer(text: str) -> str | None:
@@ -64,9 +67,9 @@ async def bare_trio_websocket() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def websockets_server() -> Iterator[tuple[str, list[int]]]:
+def websockets_server() -> Iterator[tuple[str, Closed]]:
     """Serve by `websockets`, on asyncio in a thread of its own; give the URL and the codes of closed connections."""
-    codes: list[int] = []
+    codes: Closed = queue.Queue()
     ready = threading.Event()
     port = 0
     stop: Any = None
@@ -78,7 +81,7 @@ def websockets_server() -> Iterator[tuple[str, list[int]]]:
             reply = answer(message)
             if reply is not None:
                 await connection.send(reply)
-        codes.append(connection.close_code or 0)
+        codes.put(connection.close_code or 0)
 
     async def main() -> None:
         nonlocal port, stop
@@ -124,13 +127,10 @@ async def test_our_client_speaks_with_bare_trio_websocket(engine: Engine) -> Non
         await converse(url, engine, pause=0.3)
 
 
-async def test_our_client_speaks_with_websockets(engine: Engine, websockets_server: tuple[str, list[int]]) -> None:
+async def test_our_client_speaks_with_websockets(engine: Engine, websockets_server: tuple[str, Closed]) -> None:
     url, codes = websockets_server
     await converse(url, engine, pause=0.3)
-    with trio.fail_after(5):
-        while not codes:
-            await trio.sleep(0.01)
-    assert codes == [1000]
+    assert await trio.to_thread.run_sync(partial(codes.get, timeout=5)) == 1000
 
 
 async def test_the_client_of_websockets_speaks_with_our_server(engine: Engine) -> None:

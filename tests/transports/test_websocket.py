@@ -24,7 +24,12 @@ from trio_mcp_transport import (
     serve,
 )
 from trio_mcp_transport.errors import ConnectionClosed, ConnectionFailed
+from trio_mcp_transport.testing.check_transport import check_transport
+from trio_mcp_transport.transports.secure import SecureStream
 from trio_mcp_transport.transports.websocket import Engine, WebSocketClientTransport, WebSocketServerTransport
+from trio_mcp_transport.transports.websocket_opening import ask_upgrade
+from trio_mcp_transport.wire.websocket import WebSocketCodec
+from trio_mcp_transport.wire.websocket_handshake import ClientHandshake
 
 ENGINES: tuple[Engine, ...] = ("trio-websocket", "native")
 both = pytest.mark.parametrize("client_engine", ENGINES)
@@ -212,3 +217,31 @@ async def test_a_name_with_several_addresses_is_served_on_each(engine: Engine) -
             async with open_client(WebSocketClientTransport(url, engine=engine), era="modern") as client:
                 assert client.server_info is not None
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
+async def test_it_does_what_every_transport_does(
+    engine: Engine, tls: bool, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """Half-close is left out: behind a Close nothing may be sent, and an end without one is a broken WebSocket."""
+    server_context, client_context = contexts if tls else (None, None)
+
+    def make_pair() -> Any:
+        server = WebSocketServerTransport(engine=engine, ssl_context=server_context)
+        return server, lambda addresses: WebSocketClientTransport(
+            addresses[0], engine=engine, ssl_context=client_context
+        )
+
+    async def connect_stream(addresses: tuple[str, ...]) -> trio.abc.Stream:
+        port = int(addresses[0].split(":")[2].strip("/"))
+        stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", port)
+        if tls:
+            stream = SecureStream(stream, ssl_context=client_context, server_hostname="127.0.0.1")
+        await ask_upgrade(stream, ClientHandshake("127.0.0.1", port=port))
+        return stream
+
+    codec = partial(WebSocketCodec, "client")
+    report = await check_transport(
+        make_pair, connect_stream=connect_stream, codec=codec, half_close=False, oversize="closes"
+    )
+    assert len(report.passed) > 40
