@@ -1,6 +1,8 @@
 """A transport of one's own in 25 lines: MCP over abstract Unix sockets, which have a name but no file (unix(7), Linux).
 
-Run it to see it carry a call, and to have ``check_transport`` certify it.
+Without a file there are no permissions either: every user of the machine may connect.  `UnixServerTransport` is the one
+to use where that matters.  Run this to see it carry a call, and to have ``check_transport``
+certify it.
 """
 
 from __future__ import annotations
