@@ -70,7 +70,8 @@ class SocketListener(trio.abc.Listener[SocketStream]):
         try:
             self._before_close()
         finally:
-            trio.lowlevel.notify_closing(self.socket)
+            if trio.lowlevel.in_trio_run():
+                trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
 
     async def aclose(self) -> None:

@@ -67,7 +67,8 @@ class SocketService:
         codec_factory(self.framing)
         check_max_connections(self.max_connections)
         check_deadline("idle_deadline", self.idle_deadline)
-        check_deadline("handshake_deadline", self.handshake_deadline)
+        if check_deadline("handshake_deadline", self.handshake_deadline) is None:
+            raise ConfigError("handshake_deadline is a number of seconds: whoever does not shake hands holds a place")
         if self.ssl_context is not None and not isinstance(self.ssl_context, ssl.SSLContext):
             raise ConfigError(f"ssl_context is an ssl.SSLContext, not {type(self.ssl_context).__name__}")
 

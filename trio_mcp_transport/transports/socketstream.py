@@ -205,7 +205,8 @@ class SocketStream(trio.abc.HalfCloseableStream):
     def close(self) -> None:
         """Close both directions; a task that waits is woken.  May be repeated."""
         if self.socket.fileno() != -1:
-            trio.lowlevel.notify_closing(self.socket)
+            if trio.lowlevel.in_trio_run():
+                trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
 
     async def aclose(self) -> None:

@@ -6,7 +6,7 @@ Must never listen on more than this host unless told to by the address, and neve
 from __future__ import annotations
 
 import ssl
-from typing import Any
+from typing import Any, Self
 
 import trio
 
@@ -18,6 +18,7 @@ from .accept import MAX_CONNECTIONS, close_all
 from .framings import Framing, framing_suffix
 from .peer_identity import host_and_port, tcp_peer
 from .secure import client_context
+from .socket_address import parse_tcp
 from .socket_client import SocketClientTransport
 from .socket_service import HANDSHAKE_DEADLINE, SocketService
 from .socketstream import SocketStream
@@ -80,6 +81,22 @@ class TcpServerTransport(ServerTransport):
             idle_deadline=idle_deadline,
             handshake_deadline=handshake_deadline,
         )
+
+    @classmethod
+    def from_address(cls, address: str, **options: Any) -> Self:
+        """Return a transport that serves ``tcp://HOST:PORT`` or, with an ``ssl_context``, ``tls://HOST:PORT``.
+
+        Args:
+            address: As `run` reports it.
+            **options: As for the class.
+
+        Raises:
+            ConfigError: It is no such address, or an option cannot be used.
+        """
+        found = parse_tcp(address)
+        if found.tls is not (options.get("ssl_context") is not None):
+            raise ConfigError(f"{address}: an ssl_context goes with tls, and tls with an ssl_context")
+        return cls(found.host, found.port, **{"framing": found.framing, **options})
 
     async def run(
         self, exchanges: Intake, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED
@@ -144,6 +161,20 @@ class TcpClientTransport(SocketClientTransport):
         super().__init__(framing, context, server_hostname or host)
         self._host, self._port = host, port
         self._address = f"{'tls' if tls else 'tcp'}://{host_and_port(host, port)}{framing_suffix(framing)}"
+
+    @classmethod
+    def from_address(cls, address: str, **options: Any) -> Self:
+        """Return a transport that leads to ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
+
+        Args:
+            address: As a server reports it.
+            **options: As for the class.
+
+        Raises:
+            ConfigError: It is no such address, or an option cannot be used.
+        """
+        found = parse_tcp(address)
+        return cls(found.host, found.port, **{"framing": found.framing, "tls": found.tls, **options})
 
     @property
     def address(self) -> str:

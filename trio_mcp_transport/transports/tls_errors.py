@@ -32,7 +32,7 @@ def explain_handshake(name: str, error: ssl.SSLError) -> str:
         error: What the TLS library raised.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate of {name} is not accepted: {error.verify_message or error}"
+        return f"the certificate of {name} is not accepted: {getattr(error, 'verify_message', '') or error}"
     if isinstance(error, ssl.SSLEOFError):
         return f"the TLS handshake with {name} failed: the peer ended the connection"
     reason = error.reason or ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from typing import Any, Self
 
 import trio
 
@@ -20,6 +21,7 @@ from .accept import MAX_CONNECTIONS, close_all
 from .framings import Framing, framing_suffix
 from .peer_identity import unix_peer
 from .secure import client_context
+from .socket_address import parse_unix
 from .socket_client import SocketClientTransport
 from .socket_service import HANDSHAKE_DEADLINE, SocketService
 from .socketstream import SocketStream
@@ -76,6 +78,20 @@ class UnixServerTransport(ServerTransport):
             idle_deadline=idle_deadline,
             handshake_deadline=handshake_deadline,
         )
+
+    @classmethod
+    def from_address(cls, address: str, **options: Any) -> Self:
+        """Return a transport that serves ``unix:PATH``.
+
+        Args:
+            address: As `run` reports it.
+            **options: As for the class.
+
+        Raises:
+            ConfigError: It is no such address, or an option cannot be used.
+        """
+        found = parse_unix(address)
+        return cls(found.path, **{"framing": found.framing, **options})
 
     async def run(
         self, exchanges: Intake, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED
@@ -138,6 +154,20 @@ class UnixClientTransport(SocketClientTransport):
         context = client_context(ssl_context, verify=verify) if tls else None
         super().__init__(framing, context, server_hostname or "localhost")
         self._address = f"unix:{self._path}{framing_suffix(framing)}"
+
+    @classmethod
+    def from_address(cls, address: str, **options: Any) -> Self:
+        """Return a transport that leads to ``unix:PATH``.
+
+        Args:
+            address: As a server reports it.
+            **options: As for the class.
+
+        Raises:
+            ConfigError: It is no such address, or an option cannot be used.
+        """
+        found = parse_unix(address)
+        return cls(found.path, **{"framing": found.framing, **options})
 
     @property
     def address(self) -> str:
