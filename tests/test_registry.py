@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import trio
 
+from tests.certificates import client_context, server_context
 from tests.package_tree import ROOT
-from trio_mcp_transport import ClientTransport, ServerTransport, StdioServerTransport, open_client, serve
-from trio_mcp_transport.addresses import SCHEMES, parse_address
+from trio_mcp_transport import ClientTransport, ServerInfo, ServerTransport, StdioServerTransport, open_client, serve
+from trio_mcp_transport.addresses import FRAMINGS, SCHEMES, parse_address, parse_endpoint
 from trio_mcp_transport.cli.echo_server import Echo
 from trio_mcp_transport.errors import ConfigError, ConnectionFailed, TransportError
 from trio_mcp_transport.registry import (
@@ -24,6 +25,7 @@ from trio_mcp_transport.registry import (
     server_transport_for,
     transport_names,
 )
+from trio_mcp_transport.transports import framings
 
 Install = Callable[..., Path]
 
@@ -308,3 +310,54 @@ def test_addresses_within_a_process_say_what_to_do_instead() -> None:
 @pytest.mark.parametrize("address", ["http://h:1/mcp", "https://h:1/mcp", "http+unix://x/mcp"])
 def test_what_has_no_transport_yet_is_told_apart(address: str) -> None:
     assert "is not served by this version; what exists" in str(refusal(address))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:0", "ws://127.0.0.1:0/x", "unix:{folder}/x"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+async def test_what_a_server_reports_leads_a_client_to_it(address: str, framing: str, tmp_path: Path) -> None:
+    if framing != "newline" and address.startswith("ws"):
+        address = "ws://127.0.0.1:0"  # there the frames are WebSocket's, and the path is the default one
+    elif framing != "newline":
+        address += f"?framing={framing}"
+    server = server_transport_for(address.replace("{folder}", str(tmp_path)))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            (reported,) = await nursery.start(partial(serve, Echo(), server, server_info=ServerInfo("echo", "1")))
+            assert str(parse_endpoint(reported)) == reported
+            async with open_client(client_transport_for(reported)) as client:
+                assert (await client.request("echo", {"n": 1}))["n"] == 1
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+@pytest.mark.parametrize("engine", ["trio-websocket", "native"])
+async def test_options_reach_the_constructor(scheme: str, engine: str) -> None:
+    secure = {"tcp": "tls", "ws": "wss"}[scheme]
+    own: dict[str, Any] = {"engine": engine} if scheme == "ws" else {}
+    server = server_transport_for(f"{secure}://127.0.0.1:0", ssl_context=server_context(), max_connections=3, **own)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            (reported,) = await nursery.start(partial(serve, Echo(), server, server_info=ServerInfo("echo", "1")))
+            assert reported.startswith(f"{secure}://127.0.0.1:")
+            async with open_client(client_transport_for(reported, ssl_context=client_context(), **own)) as client:
+                assert (await client.request("echo", {"n": 1}))["n"] == 1
+            with pytest.raises(TransportError, match="certificate"):
+                async with open_client(client_transport_for(reported, **own)):
+                    pytest.fail("nobody vouches for that certificate")
+            nursery.cancel_scope.cancel()
+
+
+def test_tls_is_what_the_address_says() -> None:
+    context = server_context()
+    for plain, secure in (("tcp", "tls"), ("ws", "wss")):
+        assert "needs an ssl_context" in str(refusal(f"{secure}://h:0", server_transport_for))
+        assert "without TLS" in str(refusal(f"{plain}://h:0", server_transport_for, ssl_context=context))
+
+
+@pytest.mark.parametrize("address", ["tcp://h", "tcp://h:0", "unix:", "ws://h:1/#x", "tls://h:x"])
+def test_an_address_that_is_wrong_is_a_config_error(address: str) -> None:
+    refusal(address)
+
+
+def test_the_framings_of_addresses_are_those_of_the_transports() -> None:
+    assert FRAMINGS == framings.FRAMINGS
