@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,10 +25,11 @@ from trio_mcp_transport import (
     serve,
 )
 from trio_mcp_transport.context import ConnectionInfo
-from trio_mcp_transport.errors import ConnectionClosed, LocalProtocolError
+from trio_mcp_transport.errors import ConnectionClosed, ConnectionFailed, LocalProtocolError, TransportError
 from trio_mcp_transport.metrics import TransportMetrics
 from trio_mcp_transport.pipe.framed import FramedLink
 from trio_mcp_transport.pipe.server import serve_link
+from trio_mcp_transport.testing import StallStream
 from trio_mcp_transport.wire.newline import NewlineCodec
 
 BUSY = {"reason": "busy"}
@@ -456,3 +458,30 @@ async def test_what_a_codec_owes_is_written_after_each_chunk_and_when_a_keep_ali
         link.urge()
         assert await wire.receive_line() == b"ping"
         nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_asks_the_codec_for_more_than_it_reads_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    errors: list[TransportError] = []
+    ours, theirs = trio.testing.memory_stream_pair()
+    stuck = StallStream(ours, send=0)
+
+    class OneLink(ServerTransport):
+        async def run(self, exchanges: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            task_status.started(("test:",))
+            link = FramedLink(stuck, TalkingCodec(), exchanges.limits)
+            info = ConnectionInfo(transport="test", connection_id="test-1")
+            await serve_link(exchanges, link, info, TransportMetrics())
+
+    async with trio.open_nursery() as nursery:
+        handler = Handlers(error=lambda error, context: errors.append(error))
+        nursery.start_soon(partial(serve, handler, OneLink(), limits=Limits(outbox_bytes=20)))
+        for _ in range(4):
+            await theirs.send_all(b'{"jsonrpc"')
+            await settle()
+        assert errors == []
+        await theirs.send_all(b'{"jsonrpc"')
+        await settle()
+        nursery.cancel_scope.cancel()
+    assert [type(error) for error in errors] == [ConnectionFailed]

@@ -158,6 +158,8 @@ class PipeConnection:
                 end.received_at = trio.current_time()
                 await self._take_all()
                 end.answer_control()
+                if end.outbox.flooded:
+                    raise ConnectionFailed("the server reads nothing, not even what it asks of the codec")
             await self._take_all()
             self._lose(ConnectionClosed("the server closed the connection"))
         except TransportError as error:

@@ -159,6 +159,8 @@ class _ServedConnection:
             if not await self._take_all():
                 return
             end.answer_control()
+            if end.outbox.flooded:
+                raise ConnectionFailed("the peer reads nothing, not even what it asks of the codec")
         await self._take_all()
 
     async def _take_all(self) -> bool:

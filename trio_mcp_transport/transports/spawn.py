@@ -67,10 +67,8 @@ async def spawn(
     await trio.lowlevel.checkpoint()
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         try:
-            child_input, our_output = _pipe(theirs, ours)
-            our_input, child_output = _pipe(ours, theirs)
-            for fd in (our_output, our_input):
-                widen_pipe(fd)
+            child_input, our_output = _pipe(theirs, ours, wide=True)
+            our_input, child_output = _pipe(ours, theirs, wide=True)
             our_stderr, child_stderr = _stderr(stderr, ours, theirs)
             # The call runs in a thread, is not abandoned when cancelled, and passes no checkpoint after it.
             process = await trio.lowlevel.open_process(
@@ -104,11 +102,13 @@ def _arguments(command: Command) -> list[str]:
     return arguments
 
 
-def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[int, int]:
+def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack, *, wide: bool = False) -> tuple[int, int]:
     """Make a pipe that no other child inherits, each end closed by the stack of its side."""
     reader, writer = os.pipe()
     reading.callback(os.close, reader)
     writing.callback(os.close, writer)
+    if wide:
+        widen_pipe(writer)
     return reader, writer
 
 
