@@ -1,52 +1,26 @@
-"""`check_transport` passes what is right, and names what is wrong: one broken transport, or more, for every check."""
+"""`check_transport` passes what is right, stops at what is wrong, and says what it did not look at.
+
+That each check finds what it is there for is shown beside it, in ``transport_checks/``.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.testing.broken import BROKEN_CLIENTS, BROKEN_SERVERS
-from tests.testing.hub import HubClient, HubServer
-from trio_mcp_transport.testing import CheckReport, examine_transport
+from tests.testing.broken import BROKEN_CLIENTS, BROKEN_SERVERS, CurtServer, FalsyServer, UncountingServer
+from tests.testing.certify import Pairs, examine
+from tests.testing.hub import HubServer
+from trio_mcp_transport.intake import Intake
+from trio_mcp_transport.testing import CheckFailed, RemoteServer, check_transport, examine_transport
 from trio_mcp_transport.testing.transport_checks.catalogue import CHECKS
+from trio_mcp_transport.testing.transport_checks.journal import Journal, MemoryJournal
+from trio_mcp_transport.testing.transport_checks.served import ServeOptions
 
 NAMES = {check.name for check in CHECKS}
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Handlers crash here by the hundred; a failed test is read more easily without their tracebacks."""
-    logging.disable(logging.ERROR)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-class Pairs:
-    """Makes pairs of a hub, and opens raw streams to the latest."""
-
-    def __init__(self, server: Any = HubServer, client: Any = HubClient) -> None:
-        self._make_server = server
-        self._make_client = client
-        self._server = HubServer()
-
-    def __call__(self) -> Any:
-        self._server = server = self._make_server()
-        return server, lambda addresses: self._make_client(server)
-
-    async def connect_stream(self, addresses: tuple[str, ...]) -> trio.abc.Stream:
-        return await self._server.connect()
-
-
-def examine(pairs: Pairs, **options: Any) -> CheckReport:
-    async def run() -> CheckReport:
-        return await examine_transport(pairs, connect_stream=pairs.connect_stream, **options)
-
-    return trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_the_hub_passes_everything() -> None:
@@ -61,11 +35,122 @@ def test_every_check_has_a_broken_transport() -> None:
     assert {names[0] for _, names in (*BROKEN_SERVERS, *BROKEN_CLIENTS)} == NAMES
 
 
-@pytest.mark.parametrize(("server", "names"), BROKEN_SERVERS, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_server_fails_exactly(server: Any, names: tuple[str, ...]) -> None:
-    assert sorted(examine(Pairs(server)).failed) == sorted(names)
+async def test_the_first_failure_is_raised(autojump_clock: trio.testing.MockClock) -> None:
+    class Server(CurtServer, FalsyServer):
+        pass
+
+    with pytest.raises(CheckFailed, match="errors_arrive") as caught:
+        await check_transport(Pairs(Server))
+    assert isinstance(caught.value, AssertionError)
+    assert (caught.value.check, caught.value.era) == ("errors_arrive", "modern")
+    assert caught.value.expected == "the error of the handler: (7, 'no', {'why': ['x']})"
+    assert caught.value.found == "it was (7, 'an error occurred', {'why': ['x']})"
 
 
-@pytest.mark.parametrize(("client", "names"), BROKEN_CLIENTS, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_client_fails_exactly(client: Any, names: tuple[str, ...]) -> None:
-    assert sorted(examine(Pairs(client=client)).failed) == sorted(names)
+async def test_a_pass_is_a_report(autojump_clock: trio.testing.MockClock) -> None:
+    report = await check_transport(Pairs(), only=["requests_arrive"], eras=("legacy",))
+    assert report.passed == (("requests_arrive", "legacy"),)
+    assert report.left_out["odd_content_passes"] == "not named in only"
+
+
+def test_eras_choose_the_checks() -> None:
+    report = examine(Pairs(), eras=("legacy",))
+    modern = {check.name for check in CHECKS if check.when == "modern"}
+    assert report.failures == ()
+    assert {era for _, era in report.passed} == {"legacy"}
+    assert {name for name, why in report.left_out.items() if "modern era" in why} == modern == set(report.left_out)
+    assert examine(Pairs(), eras=("modern",)).left_out == {
+        "server_messages_arrive": "the legacy era is not among modern"
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("server_messages", {"server_messages_arrive"}),
+        ("large_messages", {"large_messages_pass"}),
+        ("back_pressure", {"a_slow_server_slows_its_client"}),
+        ("half_close", {"half_close_brings_every_answer"}),
+        ("write_deadline", {"a_peer_that_stops_reading_is_given_up"}),
+        ("statistics", {"statistics_count"}),
+        ("limits", {"a_server_keeps_its_limit", "a_client_keeps_its_limit", "outgoing_limits_hold"}),
+        (
+            "several_clients",
+            {
+                "a_cut_ends_its_connection_alone",
+                "a_peer_that_stops_reading_is_given_up",
+                "connections_do_not_mix",
+                "each_connection_closes_once",
+                "every_stream_call_may_fail",
+                "opening_is_cancelled_anywhere",
+            },
+        ),
+    ],
+)
+async def test_an_option_switches_off_what_a_channel_cannot_do(
+    option: str, names: set[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    pairs = Pairs()
+    keep = ["requests_arrive"] if option != "several_clients" else []
+    options: dict[str, Any] = {option: False, "connect_stream": pairs.connect_stream}
+    report = await check_transport(pairs, only=[*keep, *names], eras=("modern", "legacy"), **options)
+    assert {name for name, why in report.left_out.items() if why == f"{option}=False"} == names
+
+
+async def test_what_is_left_out_by_name_is_said(autojump_clock: trio.testing.MockClock) -> None:
+    pairs = Pairs(UncountingServer)
+    report = await check_transport(pairs, connect_stream=pairs.connect_stream, without=["statistics_count"])
+    assert report.left_out == {"statistics_count": "named in without"}
+    assert "left out: statistics_count: named in without" in str(report)
+    assert "passed: requests_arrive (modern)" in str(report)
+
+
+async def test_without_a_stream_the_checks_of_streams_are_left_out(autojump_clock: trio.testing.MockClock) -> None:
+    report = await check_transport(Pairs())
+    assert set(report.left_out.values()) == {"no connect_stream was given"}
+    assert set(report.left_out) == {check.name for check in CHECKS if "connect_stream" in check.needs}
+
+
+@pytest.mark.parametrize("options", [{"without": ["typo"]}, {"only": ["typo"]}, {"half_closed": False}])
+async def test_what_does_not_exist_cannot_be_named(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no such"):
+        await examine_transport(Pairs(), **options)
+
+
+async def test_whatever_a_transport_raises_is_its_failure(autojump_clock: trio.testing.MockClock) -> None:
+    class Server(HubServer):
+        async def run(self, exchanges: Intake, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            raise ZeroDivisionError("broken")
+
+    with pytest.raises(CheckFailed, match="ZeroDivisionError") as caught:
+        await check_transport(Pairs(Server))
+    assert caught.value.__cause__ is not None
+
+
+def test_a_cancellation_passes_through() -> None:
+    async def run() -> bool:
+        with trio.move_on_after(0.5) as scope:
+            await check_transport(Pairs(), only=["a_slow_server_slows_its_client"])
+        return scope.cancelled_caught
+
+    assert trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_a_server_in_another_process_has_no_object_to_look_at() -> None:
+    class Remote(RemoteServer):
+        def prepare(self, options: ServeOptions) -> tuple[str, ...]:
+            return ("far:",)
+
+        @property
+        def journal(self) -> Journal:
+            return MemoryJournal()
+
+        def shutdown(self) -> None: ...
+        def cancel(self) -> None: ...
+
+    def make_pair() -> Any:
+        return Remote(), lambda addresses: None
+
+    report = await check_transport(make_pair, only=["an_object_runs_once", "statistics_count"])
+    assert report.left_out["an_object_runs_once"] == "the server runs in another process"
+    assert report.left_out["statistics_count"] == "the server runs in another process"

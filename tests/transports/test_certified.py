@@ -49,7 +49,7 @@ async def test_memory(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_a_stream(autojump_clock: trio.testing.MockClock) -> None:
-    near: list[Any] = []
+    near: list[trio.abc.Stream] = []
 
     def make_pair() -> Any:
         ours, theirs = byte_stream_pair()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .cancel import CancelRegion, cancel_at_every_checkpoint
 from .check_codec import check_codec
-from .check_transport import CheckFailed, CheckReport, RemoteServer, check_transport, examine_transport
+from .check_transport import CheckFailed, CheckOptions, CheckReport, RemoteServer, check_transport, examine_transport
 from .connect import connect
 from .crash import CrashPlan, InjectedCrash, crash_at_every_step
 from .fault_links import DropLink, DuplicateLink, ReorderLink
@@ -22,6 +22,7 @@ __all__ = [
     "CallFaultStream",
     "CancelRegion",
     "CheckFailed",
+    "CheckOptions",
     "CheckReport",
     "CrashPlan",
     "CutStream",

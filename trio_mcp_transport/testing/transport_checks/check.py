@@ -50,6 +50,10 @@ class CheckFailed(AssertionError):
         self.expected = expected
         self.found = found
 
+    def __reduce__(self) -> tuple[type[CheckFailed], tuple[str, str, str, str]]:
+        """Survive pickling, as the failures of a test run spread over processes must."""
+        return type(self), (self.check, self.era, self.expected, self.found)
+
 
 @attrs.frozen
 class Check:

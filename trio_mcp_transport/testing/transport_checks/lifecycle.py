@@ -53,6 +53,7 @@ async def statistics_count(bench: Bench) -> None:
     """Both sides count messages and connections, and hold nothing once everything is answered."""
     served = await bench.serve()
     async with bench.connect(served) as client:
+        await bench.assert_alive(client, "the handshake")
         before, ours_before = served.statistics(), client.statistics()
         for _ in range(10):
             await bench.ask(client, "check/echo")

@@ -1,0 +1,11 @@
+"""A server that takes whatever comes is seen."""
+
+from __future__ import annotations
+
+from tests.testing.certify import Pairs, broken_for, see_exactly
+from trio_mcp_transport.testing.transport_checks import pressure
+
+
+@broken_for(pressure)
+def test_a_broken_transport_fails_exactly(pairs: Pairs, names: tuple[str, ...]) -> None:
+    see_exactly(pairs, names)
