@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.testing.broken import BROKEN_CLIENTS, BROKEN_SERVERS, CurtServer, FalsyServer, UncountingServer
+from tests.testing.broken import BROKEN_CLIENTS, BROKEN_SERVERS, CurtServer, TwiceClosedServer, UncountingServer
 from tests.testing.certify import Pairs, examine
 from tests.testing.hub import HubServer
 from trio_mcp_transport.intake import Intake
@@ -36,15 +36,18 @@ def test_every_check_has_a_broken_transport() -> None:
 
 
 async def test_the_first_failure_is_raised(autojump_clock: trio.testing.MockClock) -> None:
-    class Server(CurtServer, FalsyServer):
-        pass
-
     with pytest.raises(CheckFailed, match="errors_arrive") as caught:
-        await check_transport(Pairs(Server))
+        await check_transport(Pairs(CurtServer))
     assert isinstance(caught.value, AssertionError)
     assert (caught.value.check, caught.value.era) == ("errors_arrive", "modern")
     assert caught.value.expected == "the error of the handler: (7, 'no', {'why': ['x']})"
     assert caught.value.found == "it was (7, 'an error occurred', {'why': ['x']})"
+
+
+def test_stopping_at_the_first_failure_stops_there() -> None:
+    report = examine(Pairs(TwiceClosedServer), stop_at_first=True)
+    assert report.failed == {"close_comes_last_and_once"}
+    assert "nothing_is_left" not in {name for name, _ in report.passed}
 
 
 async def test_a_pass_is_a_report(autojump_clock: trio.testing.MockClock) -> None:
