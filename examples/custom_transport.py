@@ -23,10 +23,9 @@ from trio_mcp_transport.connect import ClientConnection, ClientSetup
 from trio_mcp_transport.errors import LocalProtocolError
 from trio_mcp_transport.intake import Intake
 from trio_mcp_transport.metrics import TransportMetrics, TransportStatistics
-from trio_mcp_transport.pipe import serve_stream
+from trio_mcp_transport.pipe import run_stream, serve_stream
 from trio_mcp_transport.testing.check_transport import check_transport
 from trio_mcp_transport.transports.accept import accept_connections
-from trio_mcp_transport.transports.run_stream import run_stream
 
 INFO = ServerInfo(name="echo", version="1.0")
 MIB = 1024 * 1024

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .limits import Limits as Limits
     from .metrics import TransportMetrics as TransportMetrics
     from .metrics import TransportStatistics as TransportStatistics
+    from .pipe.client_stream import run_stream as run_stream
+    from .pipe.server import serve_stream as serve_stream
     from .registry import TransportPlugin as TransportPlugin
     from .registry import client_transport_for as client_transport_for
     from .registry import server_transport_for as server_transport_for
@@ -115,6 +117,8 @@ _HOME = {
     "legacy.context": ("LegacyMessageContext",),
     "limits": ("Limits",),
     "metrics": ("TransportMetrics", "TransportStatistics"),
+    "pipe.client_stream": ("run_stream",),
+    "pipe.server": ("serve_stream",),
     "registry": ("TransportPlugin", "client_transport_for", "server_transport_for", "transport_names"),
     "replies": ("OpenExchange", "Replies"),
     "service": ("run", "serve"),

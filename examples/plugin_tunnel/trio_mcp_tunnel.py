@@ -22,11 +22,10 @@ from trio import TaskStatus
 from trio_mcp_transport import ClientTransport, LocalProtocolError, NewlineCodec, ServerTransport
 from trio_mcp_transport.connect import ClientConnection, ClientSetup
 from trio_mcp_transport.intake import Intake
-from trio_mcp_transport.pipe import serve_stream
+from trio_mcp_transport.pipe import run_stream, serve_stream
 from trio_mcp_transport.pipe.client import CLIENT_MESSAGE_SIZE
 from trio_mcp_transport.pipe.server import SERVER_MESSAGE_SIZE
 from trio_mcp_transport.registry import TransportPlugin
-from trio_mcp_transport.transports.run_stream import run_stream
 
 
 async def carry(command: str, serve: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:

@@ -17,9 +17,9 @@ from ..deadlines import DeadlineExceeded
 from ..errors import ConnectionFailed, TransportError
 from ..metrics import TransportMetrics, TransportStatistics
 from ..pipe.client import CLIENT_MESSAGE_SIZE
+from ..pipe.client_stream import run_stream
 from .accept import close_all
 from .framings import codec_factory
-from .run_stream import run_stream
 from .secure import SecureStream
 from .socketstream import SocketStream
 

@@ -19,8 +19,8 @@ from trio_mcp_transport import (
 from trio_mcp_transport.cli.echo_server import Echo
 from trio_mcp_transport.connect import ClientConnection, ClientSetup
 from trio_mcp_transport.metrics import TransportMetrics
+from trio_mcp_transport.pipe.client_stream import run_stream
 from trio_mcp_transport.testing import ByteStream, StreamServerTransport, byte_stream_pair
-from trio_mcp_transport.transports.run_stream import run_stream
 
 
 class Custom(ClientTransport):

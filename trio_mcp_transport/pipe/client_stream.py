@@ -1,4 +1,4 @@
-"""The client's counterpart of `pipe.serve_stream`: any byte stream as one connection of a client.
+"""The client's counterpart of `pipe.server.serve_stream`: any byte stream as one connection of a client.
 
 Must never open a stream, nor end one in any other way than by closing it.
 """
@@ -11,9 +11,9 @@ from ..abc import FrameCodec
 from ..connect import ClientConnection, ClientSetup
 from ..context import ConnectionInfo, Peer
 from ..metrics import TransportMetrics
-from ..pipe.client import PipeConnection
-from ..pipe.end import connection_id
-from ..pipe.framed import FramedLink
+from .client import PipeConnection
+from .end import connection_id
+from .framed import FramedLink
 
 __all__ = ["run_stream"]
 
