@@ -14,18 +14,22 @@ from raw_server import Reply, Result, Text, answer_other, decode_call, encode
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 TEXT, CLOSE = 0x81, 0x88  # opcodes with FIN, the only ones expected
+LARGE = 4096  # bytes from which translating every fourth byte is cheaper than one large integer
+TABLES = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
+
+Payload = bytes | bytearray
 
 
 class Closed(Exception):
     """The peer sent a Close."""
 
 
-def answer(payload: bytes) -> bytes | None:
+def answer(payload: Payload) -> bytes | None:
     """Answer one message, without a framing; None when it asks for nothing."""
     try:
         call = decode_call(payload)
     except ValueError:  # msgspec.ValidationError is one
-        line = answer_other(payload)
+        line = answer_other(bytes(payload))
         return line and line[:-1]
     return encode(Reply(call.id, Result((Text(call.params.arguments.text),))))
 
@@ -33,13 +37,13 @@ def answer(payload: bytes) -> bytes | None:
 class Frames:
     """Cuts chunks into payloads by `take`; the pieces of an unfinished frame are joined once."""
 
-    def __init__(self, take: Callable[[bytes, list[bytes]], tuple[int, int]]) -> None:
+    def __init__(self, take: Callable[[bytes, list[Payload]], tuple[int, int]]) -> None:
         self._take = take
         self._pieces: list[bytes] = []
         self._held = 0
         self._wanted = 0
 
-    def cut(self, chunk: bytes) -> list[bytes]:
+    def cut(self, chunk: bytes) -> list[Payload]:
         """Take a chunk and return the payloads it completes."""
         if self._held:
             self._pieces.append(chunk)
@@ -47,14 +51,14 @@ class Frames:
             if self._held < self._wanted:
                 return []
             chunk = b"".join(self._pieces)
-        payloads: list[bytes] = []
+        payloads: list[Payload] = []
         start, self._wanted = self._take(chunk, payloads)
         self._held = len(chunk) - start
         self._pieces = [chunk[start:]] if self._held else []
         return payloads
 
 
-def take_prefixed(data: bytes, payloads: list[bytes]) -> tuple[int, int]:
+def take_prefixed(data: bytes, payloads: list[Payload]) -> tuple[int, int]:
     """Append the complete payloads; return where the next frame starts and how many bytes it needs at least."""
     start, held = 0, len(data)
     while held - start >= 4:
@@ -66,7 +70,19 @@ def take_prefixed(data: bytes, payloads: list[bytes]) -> tuple[int, int]:
     return start, 4
 
 
-def take_masked(data: bytes, payloads: list[bytes]) -> tuple[int, int]:
+def unmask(masked: bytes, key: bytes) -> Payload:
+    """Return a payload without its mask."""
+    size = len(masked)
+    if size < LARGE:
+        mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
+        return (int.from_bytes(masked, "big") ^ mask).to_bytes(size, "big")
+    payload = bytearray(masked)
+    for start in range(4):
+        payload[start::4] = masked[start::4].translate(TABLES[key[start]])
+    return payload
+
+
+def take_masked(data: bytes, payloads: list[Payload]) -> tuple[int, int]:
     """Do the same for masked text frames.
 
     Raises:
@@ -85,8 +101,7 @@ def take_masked(data: bytes, payloads: list[bytes]) -> tuple[int, int]:
         stop = body + 4 + size
         if stop > held:
             return start, stop - start
-        mask = int.from_bytes((data[body : body + 4] * (size // 4 + 1))[:size], "big")
-        payloads.append((int.from_bytes(data[body + 4 : stop], "big") ^ mask).to_bytes(size, "big"))
+        payloads.append(unmask(data[body + 4 : stop], data[body : body + 4]))
         start = stop
     return start, 6
 

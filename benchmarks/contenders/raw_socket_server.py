@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import raw_server
 import trio
-from raw_framings import Frames, answer, prefix, take_prefixed
+from raw_framings import Frames, Payload, answer, prefix, take_prefixed
 
 
 async def serve_newline(stream: trio.SocketStream) -> None:
@@ -20,7 +20,7 @@ async def serve_newline(stream: trio.SocketStream) -> None:
 
 
 async def serve_frames(
-    stream: trio.SocketStream, cut: Callable[[bytes], list[bytes]], header: Callable[[bytes], bytes]
+    stream: trio.SocketStream, cut: Callable[[bytes], list[Payload]], header: Callable[[bytes], bytes]
 ) -> None:
     """Serve frames until the end of a connection; `header` makes what stands in front of a payload."""
     while chunk := await stream.receive_some():

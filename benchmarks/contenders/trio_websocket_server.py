@@ -17,7 +17,8 @@ async def serve(request: WebSocketRequest) -> None:
     while True:
         try:
             message = await connection.get_message()
-            if (reply := answer(message.encode())) is not None:
+            payload = message.encode() if isinstance(message, str) else message
+            if (reply := answer(payload)) is not None:
                 await connection.send_message(reply.decode())
         except ConnectionClosed:
             return
