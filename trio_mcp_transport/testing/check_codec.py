@@ -36,8 +36,7 @@ def check_codec(
     The properties, at each limit:
 
     * *fresh*: a new codec needs data, and an empty stream ends well;
-    * *round trip*: what ``encode`` (or ``encode_parts``) accepts arrives, however it is cut; JSON-RPC messages are
-      accepted;
+    * *round trip*: what ``encode`` (or ``encode_parts``) accepts arrives, however it is cut, JSON-RPC messages too;
     * *chunking*: neither the cuts between chunks nor the moments of pulling change the outcome, type and text of an
       error included;
     * *truncation*: a stream that ends anywhere gives the complete frames, and a plain `FramingError` unless it ended
@@ -48,8 +47,7 @@ def check_codec(
     * *garbage*: other bytes, damaged frames and near misses raise nothing but `FramingError`, and no frame is over the
       limit.
 
-    Examples are drawn by Hypothesis under its current profile.  Memory and time are not measured: benchmark a codec
-    that must be linear.
+    Examples are drawn by Hypothesis under its current profile.  Memory and time are not measured.
 
     Args:
         make: Builds a fresh codec with the given limit of payload bytes; mostly the class itself.
