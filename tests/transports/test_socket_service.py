@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -203,6 +205,27 @@ async def test_a_peer_that_reads_nothing_is_given_up_alone(make: Any) -> None:
         assert "result" in await good.ask(modern_request(1))
         await good.stream.aclose()
         await stuck.stream.aclose()
+
+
+async def test_a_server_that_runs_out_of_descriptors_goes_on_when_it_has_some_again(
+    make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(make()) as server:
+        old = await connect_raw(server.address)
+        await old.ask(modern_request(1))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, hard))  # one for the client's own end
+        try:
+            new = await connect_raw(server.address)
+            await until(lambda: "cannot accept connections" in caplog.text)
+            assert (await old.ask(modern_request(2)))["id"] == 2
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await new.ask(modern_request(3)))["id"] == 3
+        for wire in (old, new):
+            await wire.stream.aclose()
 
 
 async def test_two_hundred_thousand_empty_lines_are_nothing(make: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -10,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from trio_mcp_transport.errors import ConfigError, ConnectionFailed
-from trio_mcp_transport.transports import unix_listen
-from trio_mcp_transport.transports.unix_listen import LONGEST_PATH, check_path, listen_at
+from trio_mcp_transport.transports.unix_listen import (
+    LONGEST_PATH,
+    PATIENCE,
+    check_path,
+    listen_at,
+    open_unix_listener,
+)
 
 
 def mode_of(path: Path) -> int:
@@ -132,22 +140,41 @@ def test_only_ours_is_removed_in_the_end(path: Path) -> None:
     assert list(path.parent.iterdir()) == []  # and no lock file either
 
 
-def test_two_that_start_at_once_do_not_take_each_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Exception] = []
-    real = unix_listen._remove_stale
+async def test_of_two_that_start_at_once_one_finds_the_other(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as the other one does, between its look and its socket
+    found: list[ConnectionFailed] = []
+    async with trio.open_nursery() as nursery:
 
-    def while_the_other_starts(where: str) -> None:
-        real(where)
-        if not found:
-            found.append(ConnectionFailed("not yet"))
-            with pytest.raises(ConnectionFailed, match="another server is starting") as caught:
-                listen_at(where, 0o600)
+        @nursery.start_soon
+        async def start() -> None:
+            with pytest.raises(ConnectionFailed, match="another server listens there") as caught:
+                await open_unix_listener(str(path), 0o600)
             found.append(caught.value)
 
-    monkeypatch.setattr(unix_listen, "_remove_stale", while_the_other_starts)
-    listener = listen_at(str(path), 0o600)
-    assert len(found) == 2
-    listener.close()
+        await trio.sleep(0.03)
+        assert found == []
+        listener = listen_at(str(path), 0o600)
+        os.close(folder)
+    await listener.aclose()
+    assert len(found) == 1
+
+
+async def test_a_lock_of_a_stranger_delays_the_start_and_no_more(
+    path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    listener = await open_unix_listener(str(path), 0o600)
+    assert trio.current_time() == pytest.approx(PATIENCE)
+    await listener.aclose()
+    os.close(folder)
+
+
+async def test_alone_it_starts_at_once_and_a_folder_that_is_not_there_is_told(path: Path) -> None:
+    await (await open_unix_listener(str(path), 0o600)).aclose()
+    with pytest.raises(ConnectionFailed, match="No such file"):
+        await open_unix_listener(str(path / "deeper"), 0o600)
 
 
 def test_a_folder_that_is_not_there_is_one_typed_error_and_leaves_nothing(path: Path) -> None:

@@ -25,7 +25,7 @@ from .socket_address import parse_unix
 from .socket_client import SocketClientTransport
 from .socket_service import HANDSHAKE_DEADLINE, SocketService
 from .socketstream import SocketStream
-from .unix_listen import check_path, listen_at
+from .unix_listen import check_path, open_unix_listener
 
 __all__ = ["UnixClientTransport", "UnixServerTransport"]
 
@@ -104,7 +104,7 @@ class UnixServerTransport(ServerTransport):
             ConnectionFailed: Somebody listens there already, or the system says no.
         """
         self._service.use_once()
-        listener = listen_at(self._path, self._mode)
+        listener = await open_unix_listener(self._path, self._mode)
         try:
             task_status.started((f"unix:{self._path}{self._service.suffix}",))
             await self._service.run(exchanges, [listener], self._peer_of)

@@ -5,21 +5,28 @@ Must never remove what is no socket, what somebody listens on, or what somebody 
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
+
+import trio
 
 from ..errors import ConfigError, ConnectionFailed
 from .socket_listener import BACKLOG, SocketListener
 
-__all__ = ["check_path", "listen_at"]
+__all__ = ["check_path", "listen_at", "open_unix_listener"]
 
 LONGEST_PATH = 107
 """Bytes: ``sun_path`` has 108 on Linux, its last a zero (unix(7))."""
+
+PATIENCE = 1.0
+"""Seconds after which a server starts although somebody holds a lock on the folder, who need not be a server at all."""
+
+RETRY = 0.005
+"""Seconds between two looks at that lock, which servers hold for less than a millisecond."""
 
 
 def check_path(path: Any) -> str:
@@ -53,9 +60,8 @@ def listen_at(path: str, mode: int) -> SocketListener:
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _alone_in_folder(path):
-            _remove_stale(path)
-            ours = _bind(sock, path, mode)
+        _remove_stale(path)
+        ours = _bind(sock, path, mode)
     except OSError as error:
         sock.close()
         raise ConnectionFailed(f"cannot listen on unix:{path}: {error}") from error
@@ -114,22 +120,39 @@ def _remove_ours(path: str, ours: os.stat_result) -> None:
         return  # It is gone already, or the folder is not ours to write any more: there is nothing left to do.
 
 
-@contextmanager
-def _alone_in_folder(path: str) -> Iterator[None]:
-    """Keep other servers that start now from taking our fresh socket for a dead one, where the folder can be locked."""
-    try:
-        import fcntl
+async def open_unix_listener(path: str, mode: int) -> SocketListener:
+    """Do as `listen_at`, alone among the servers that start in this folder now; a checkpoint if it has to wait.
 
-        fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (ImportError, OSError):
-        yield
-        return
+    Otherwise one of two that find the same dead socket could take the fresh socket of the other for it.
+
+    Args:
+        path: As for `listen_at`.
+        mode: As for `listen_at`.
+
+    Raises:
+        ConfigError: As for `listen_at`.
+        ConnectionFailed: As for `listen_at`.
+    """
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise ConnectionFailed(f"cannot listen on unix:{path}: another server is starting there") from error
-        yield
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return listen_at(path, mode)  # One that may be entered and not read, or none: what follows will tell.
+    try:
+        for _ in range(round(PATIENCE / RETRY)):
+            if _lock(folder):
+                break
+            await trio.sleep(RETRY)
+        return listen_at(path, mode)
     finally:
-        os.close(fd)
+        os.close(folder)
+
+
+def _lock(folder: int) -> bool:
+    """Lock a folder until it is closed; False while somebody else does, True also where it cannot be done."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # Some network file systems know no locks.
+        return True
+    return True
