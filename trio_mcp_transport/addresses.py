@@ -58,6 +58,7 @@ _AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _TARGET = re.compile(r"/[!\"$-~]*")  # visible ASCII, and no fragment
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ZONE = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 6874; what stands here ends up in a Host header
 
 
 @attrs.frozen
@@ -164,7 +165,10 @@ def parse_address(text: str) -> Address:
     """
     found = _ADDRESS.fullmatch(text)
     if found is None:
-        raise ConfigError(f"{text!r} is no address: one begins with a scheme, such as stdio: or http:")
+        raise ConfigError(
+            f"{text!r} is no address: one begins with a scheme, such as stdio: or http:, which is a letter "
+            "and then letters, digits, plus, dot or minus"
+        )
     return Address(found[1].lower(), found[2])
 
 
@@ -272,10 +276,13 @@ def _host_and_port(address: Address, text: str, serving: bool) -> tuple[str, int
 
 def _ipv6(address: Address, text: str) -> str:
     host = text.replace("%25", "%", 1)  # RFC 6874: the percent sign in front of a zone is itself encoded
+    number, percent, zone = host.partition("%")
     try:
-        ipaddress.IPv6Address(host)
+        ipaddress.IPv6Address(number)
     except ValueError:
         raise _wrong(address, f"[{text}] is no IPv6 address") from None
+    if percent and _ZONE.fullmatch(zone) is None:
+        raise _wrong(address, f"{zone!r} is no name of a zone")
     return host
 
 
