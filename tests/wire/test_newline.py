@@ -395,3 +395,15 @@ def test_a_refused_line_shows_its_beginning_however_it_was_cut(cuts: list[int]) 
     with pytest.raises(FrameTooLarge) as caught:
         feed_and_look()
     assert caught.value.beginning == line[:1024]
+
+
+@pytest.mark.parametrize("empty", [b"\n", b"\r\n", b"\n\r\n", b"\r\n\n"])
+@pytest.mark.parametrize("limit", [1, 100])
+def test_a_flood_of_empty_lines_leaves_what_is_between_them(empty: bytes, limit: int) -> None:
+    codec = NewlineCodec(limit)
+    flood = empty * 20_000
+    codec.feed(flood + b"a\n" + flood + b"\r\r\n" + flood + b"b")
+    frames = [codec.next_frame(), codec.next_frame(), codec.next_frame()]
+    assert frames == [b"a", b"\r", Signal.NEED_DATA]
+    codec.feed(b"\n" + empty)
+    assert [codec.next_frame(), codec.next_frame()] == [b"b", Signal.NEED_DATA]

