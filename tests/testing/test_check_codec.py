@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.testing.toy_codec import ToyCodec
-from trio_mcp_transport.errors import FrameTooLarge, FramingError, LocalProtocolError
+from trio_mcp_transport.errors import ConfigError, FrameTooLarge, FramingError, LocalProtocolError
 from trio_mcp_transport.testing import check_codec
 from trio_mcp_transport.wire.content_length import ContentLengthCodec
 from trio_mcp_transport.wire.length_prefix import LengthPrefixCodec
@@ -221,7 +221,74 @@ class LimitForgottenBehindZeros(ToyCodec):
             super().check_size(size)
 
 
-@pytest.mark.parametrize("codec", [ToyCodec, NewlineCodec, LengthPrefixCodec, ContentLengthCodec])
+class WritingForgetsWhatIsHalfRead(ToyCodec):
+    def encode(self, payload: bytes) -> bytes:
+        self.buffer.clear()
+        return super().encode(payload)
+
+
+class ReadingSpoilsWhatIsWritten(ToyCodec):
+    def encode(self, payload: bytes) -> bytes:
+        return super().encode(payload[1:] if self.buffer else payload)
+
+
+class OwesForEver(ToyCodec):
+    def bytes_to_send(self) -> bytes:
+        return b"pong" if self.buffer else b""
+
+
+class OwesABuffer(ToyCodec):
+    def bytes_to_send(self) -> bytes:
+        return bytearray(b"pong" if self.buffer else b"")  # type: ignore[return-value]
+
+
+class OwesOnce(ToyCodec):
+    """A right one: it has something to say about each first byte, once."""
+
+    owed = b""
+
+    def feed(self, data: bytes) -> None:
+        super().feed(data)
+        self.owed = b"pong" if data else b""
+
+    def bytes_to_send(self) -> bytes:
+        owed, self.owed = self.owed, b""
+        return owed
+
+
+class BadSum(FramingError):
+    """An error of the codec's own."""
+
+
+class HasItsOwnErrors(ToyCodec):
+    def next_frame(self) -> bytes | Signal:
+        try:
+            return super().next_frame()
+        except FrameTooLarge:
+            raise
+        except FramingError as error:
+            raise BadSum(str(error)) from error
+
+
+class TwoBytesOfLength(LengthPrefixCodec):
+    def __init__(self, limit: int) -> None:
+        if limit > 65535:
+            raise ConfigError("two bytes hold 65,535 at most")
+        super().__init__(limit)
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        ToyCodec,
+        NewlineCodec,
+        LengthPrefixCodec,
+        ContentLengthCodec,
+        OwesOnce,
+        HasItsOwnErrors,
+        TwoBytesOfLength,
+    ],
+)
 def test_right_codecs_pass(codec: Any) -> None:
     check_codec(codec, max_examples=30)
 
@@ -265,6 +332,10 @@ def test_near_misses_that_are_refused_pass() -> None:
         (ReopensAfterTheEnd, "^sticky: "),
         (AnswersTwice, "^sticky: asked twice"),
         (NeverMovesOn, "^garbage: more answers than bytes"),
+        (WritingForgetsWhatIsHalfRead, "^both ways: .* read while writing"),
+        (ReadingSpoilsWhatIsWritten, "^both ways: .* written while reading"),
+        (OwesForEver, "^owed: bytes_to_send gives b'pong' and then"),
+        (OwesABuffer, "^(owed: bytes_to_send returned bytearray|fresh: )"),
     ],
 )
 def test_a_wrong_codec_fails(codec: Any, complaint: str) -> None:
@@ -306,7 +377,7 @@ def test_near_misses_find_what_damage_does_not() -> None:
 
 class Reader(ToyCodec):
     def encode(self, payload: bytes) -> bytes:
-        raise AssertionError("the reader writes nothing")
+        raise LocalProtocolError("the reader writes nothing")
 
 
 def test_the_two_sides_may_differ() -> None:

@@ -9,6 +9,7 @@ from trio_mcp_transport.errors import FrameTooLarge, FramingError, LocalProtocol
 from trio_mcp_transport.testing.codec_checks import (
     CodecCase,
     Failure,
+    check_both_ways,
     check_chunking,
     check_early_refusal,
     check_fresh,
@@ -59,6 +60,7 @@ def test_a_right_codec_has_no_complaints() -> None:
     check_limit(TOY)
     check_early_refusal(TOY)
     check_round_trip(TOY, [b"a", b""], [b"1", b":a0:"])
+    check_both_ways(TOY, [b"a", b""], [b"1", b":a0:"])
     check_truncation(TOY, [b"a", b"bcd"], [b"1:a", b"3:bcd"])
     check_chunking(TOY, b"1:axx", [b"1:a", b"xx"])
     check_garbage(TOY, [b"\xff", b"\x00"])

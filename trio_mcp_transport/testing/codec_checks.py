@@ -21,6 +21,7 @@ __all__ = [
     "CodecCase",
     "Event",
     "Failure",
+    "check_both_ways",
     "check_chunking",
     "check_early_refusal",
     "check_fresh",
@@ -83,20 +84,13 @@ def frames_of(case: CodecCase, payloads: Iterable[bytes]) -> tuple[list[bytes], 
         The payloads that were encoded, and their frames.
     """
     codec = case.peer(2 * case.limit + 64)  # the limit is the reader's to enforce
-    encode_parts: Callable[[bytes], tuple[bytes, ...]] | None = getattr(codec, "encode_parts", None)
     taken: list[bytes] = []
     frames: list[bytes] = []
     for payload in payloads:
-        try:
-            if encode_parts is not None and len(frames) % 2:
-                frame = b"".join(encode_parts(payload))
-            else:
-                frame = codec.encode(payload)
-        except LocalProtocolError:
-            continue
-        _require(type(frame) is bytes, "round trip", f"encode returned {type(frame).__name__}, not bytes")
-        taken.append(payload)
-        frames.append(frame)
+        frame = _encoded(codec, payload, parts=bool(len(frames) % 2))
+        if frame is not None:
+            taken.append(payload)
+            frames.append(frame)
     return taken, frames
 
 
@@ -110,7 +104,8 @@ def outcome(case: CodecCase, chunks: Sequence[bytes], *, pulls: int | None = Non
         end: Feed the end of the stream after the last chunk.
 
     Raises:
-        AssertionError: ``feed`` failed, an answer is none, a final answer changed, or there is no end of answers.
+        AssertionError: ``feed`` failed, an answer is none, a final answer changed, there is no end of answers, or
+            bytes are owed to the peer for ever.
     """
     codec = case.make(case.limit)
     resumes = case.resumes
@@ -121,6 +116,7 @@ def outcome(case: CodecCase, chunks: Sequence[bytes], *, pulls: int | None = Non
         if _pull(codec, events, resumes, most, pulls):
             _check_final(codec, events[-1])
             return events
+        _check_owed(codec)
     if end:
         _feed(codec, b"")
     if _pull(codec, events, resumes, most):
@@ -156,6 +152,35 @@ def check_round_trip(case: CodecCase, payloads: Sequence[bytes], chunks: Sequenc
     _require(events == expected, "round trip", f"{list(chunks)!r} gives {events}, not {expected}")
 
 
+def check_both_ways(case: CodecCase, payloads: Sequence[bytes], chunks: Sequence[bytes]) -> None:
+    """One codec serves both directions of a connection: what it writes between two chunks and what it reads differ not.
+
+    Args:
+        case: The codec.
+        payloads: What the other side encoded, none over the limit.
+        chunks: Its frames, cut anywhere.
+    """
+    codec = case.make(case.limit)
+    events: list[Event] = []
+    wanted: list[bytes] = []
+    written: list[bytes] = []
+    for place, chunk in enumerate(chunks):
+        _feed(codec, chunk)
+        for payload in payloads[place : place + 1]:
+            frame = _encoded(codec, payload, parts=bool(place % 2))
+            if frame is not None:
+                wanted.append(payload)
+                written.append(frame)
+        _pull(codec, events, case.resumes, 2 * sum(map(len, chunks)) + 16)
+    _require(events == list(payloads), "both ways", f"{list(chunks)!r}, read while writing, gives {events}")
+    other = case.peer(2 * case.limit + 64)
+    answers: list[Event] = []
+    for frame in written:
+        _feed(other, frame)
+        _pull(other, answers, case.resumes, 2 * sum(map(len, written)) + 16)
+    _require(answers == wanted, "both ways", f"{wanted!r}, written while reading, arrives as {answers}")
+
+
 def check_chunking(case: CodecCase, stream: bytes, chunks: Sequence[bytes]) -> None:
     """Neither the cuts between chunks nor the moments of pulling change the outcome, errors included."""
     whole = outcome(case, [stream] if stream else [])
@@ -180,7 +205,7 @@ def check_truncation(case: CodecCase, payloads: Sequence[bytes], frames: Sequenc
         if length in ends:
             _require(last is Signal.END_OF_STREAM, "truncation", f"{stream[:length]!r} ends with {last!r}")
         else:
-            broken = isinstance(last, Failure) and last.type is FramingError
+            broken = isinstance(last, Failure) and not issubclass(last.type, FrameTooLarge)
             _require(broken, "truncation", f"{stream[:length]!r} ends with {last!r}, not a FramingError")
 
 
@@ -233,7 +258,18 @@ def _require(true: bool, check: str, complaint: str) -> None:
 
 
 def _is_too_large(events: Sequence[Event]) -> bool:
-    return bool(events) and isinstance(events[0], Failure) and events[0].type is FrameTooLarge
+    return bool(events) and isinstance(events[0], Failure) and issubclass(events[0].type, FrameTooLarge)
+
+
+def _encoded(codec: FrameCodec, payload: bytes, *, parts: bool) -> bytes | None:
+    """Encode a payload, with ``encode_parts`` if told so and the codec has it; None where the codec refuses it."""
+    encode_parts: Callable[[bytes], tuple[bytes, ...]] | None = getattr(codec, "encode_parts", None)
+    try:
+        frame = b"".join(encode_parts(payload)) if parts and encode_parts is not None else codec.encode(payload)
+    except LocalProtocolError:
+        return None
+    _require(type(frame) is bytes, "round trip", f"encode returned {type(frame).__name__}, not bytes")
+    return frame
 
 
 def _feed(codec: FrameCodec, data: bytes) -> None:
@@ -255,7 +291,7 @@ def _pull(codec: FrameCodec, events: list[Event], resumes: bool, most: int, pull
         _require(len(events) <= most, "garbage", f"more answers than bytes: {events[:4]} and so on")
         if event is Signal.END_OF_STREAM:
             return True
-        if isinstance(event, Failure) and not (resumes and event.type is FrameTooLarge):
+        if isinstance(event, Failure) and not (resumes and issubclass(event.type, FrameTooLarge)):
             return True
     return False
 
@@ -276,8 +312,17 @@ def _next(codec: FrameCodec) -> Event:
     return frame
 
 
+def _check_owed(codec: FrameCodec) -> None:
+    """What the peer is owed is handed out once, or a connection would write it after every chunk."""
+    owed = codec.bytes_to_send()
+    _require(type(owed) is bytes, "owed", f"bytes_to_send returned {type(owed).__name__}, not bytes")
+    again = codec.bytes_to_send()
+    _require(again == b"", "owed", f"bytes_to_send gives {owed!r} and then, with nothing read in between, {again!r}")
+
+
 def _check_final(codec: FrameCodec, last: Event) -> None:
     """Feeding more after the end is refused or ignored; the answer stays."""
+    _check_owed(codec)
     for late in (b"late\n", b"\x00\x00\x00\x01x", b""):
         answer = _next(codec)
         _require(answer == last, "sticky", f"after {last!r} comes {answer!r}")
