@@ -87,7 +87,7 @@ class ChildStream(trio.abc.HalfCloseableStream):
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stdin)
             await trio.aclose_forcefully(self._stdout)
-            with trio.move_on_after(2):
+            with trio.move_on_after(0.5):
                 await self._process.wait()
             self._process.kill()
             await self._process.wait()
