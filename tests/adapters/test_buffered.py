@@ -175,9 +175,84 @@ async def test_a_failed_write_behind_is_told_to_the_next_send_and_to_the_reader(
 
 async def test_closing_waits_for_the_object_within_its_grace(autojump_clock: trio.testing.MockClock) -> None:
     inner = Gated()
-    async with BufferedTransport(inner) as buffered:
-        await buffered.send(b"never written")
+    with pytest.raises(errors.ConnectionFailed, match="1 messages were accepted and not written") as caught:
+        async with BufferedTransport(inner) as buffered:
+            await buffered.send(b"never written")
+    assert caught.value.__cause__ is None
     assert (trio.current_time(), inner.closed, inner.sent) == (5.0, 1, [])
+
+
+async def test_closing_tells_of_a_failed_write_unless_another_call_did() -> None:
+    class Failing(Scripted):
+        async def send(self, message: bytes) -> None:
+            raise OSError("gone")
+
+    with pytest.raises(errors.ConnectionFailed, match="1 messages were accepted and not written") as caught:
+        async with BufferedTransport(Failing()) as buffered:
+            await buffered.send(b"accepted")
+    assert isinstance(caught.value.__cause__, errors.ConnectionFailed)
+    assert isinstance(caught.value.__cause__.__cause__, OSError)
+    async with BufferedTransport(Failing()) as buffered:
+        await buffered.send(b"accepted")
+        with pytest.raises(errors.ConnectionFailed, match="gone"):
+            await buffered.receive()
+    with pytest.raises(ZeroDivisionError):
+        async with BufferedTransport(Failing()) as buffered:
+            await buffered.send(b"accepted")
+            raise ZeroDivisionError
+
+
+async def test_a_send_that_waits_for_room_ends_with_close(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        buffered = BufferedTransport(Gated(), small())
+        await nursery.start(buffered.run_background)
+        await buffered.send(b"x" * 10)
+
+        async def wait() -> None:
+            with pytest.raises(errors.ConnectionClosed):
+                await buffered.send(b"y")
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(20), pytest.raises(errors.ConnectionFailed):
+            await buffered.close()
+
+
+async def test_after_its_tasks_were_cancelled_nothing_is_accepted_and_nobody_waits() -> None:
+    buffered = BufferedTransport(Gated())
+
+    async def wait() -> None:
+        with pytest.raises(errors.ConnectionClosed, match="the tasks of the buffer have ended"):
+            await buffered.receive()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as waiting, trio.open_nursery() as nursery:
+            await nursery.start(buffered.run_background)
+            waiting.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        with pytest.raises(errors.ConnectionClosed):
+            await buffered.send(b"x")
+        await wait()
+
+
+@pytest.mark.parametrize("make", [BufferedTransport, BufferedTransport.for_reading])
+async def test_what_the_object_wants_to_have_running_runs(make: Any) -> None:
+    class Busy(Scripted):
+        running = False
+
+        async def run_background(self, *, task_status: trio.TaskStatus[None]) -> None:
+            self.running = True
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.running = False
+
+    inner = Busy()
+    async with make(inner):
+        assert inner.running
+    assert not inner.running
 
 
 async def test_closing_wakes_whoever_waits() -> None:

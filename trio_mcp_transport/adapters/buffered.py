@@ -16,6 +16,7 @@ import trio
 from ..errors import (
     ConfigError,
     ConnectionClosed,
+    ConnectionFailed,
     FrameTooLarge,
     LocalProtocolError,
     MessageError,
@@ -129,6 +130,7 @@ class BufferedTransport:
         self._manager: Any = None
         self._patient = False
         self._closed = False
+        self._told = False  # whether anybody was told that an accepted message was not written
 
     @classmethod
     def for_reading(cls, inner: BytesTransport) -> BufferedTransport:
@@ -145,19 +147,30 @@ class BufferedTransport:
         return self._largest
 
     async def run_background(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Read ahead and write behind until `close`; starts reading with the first `receive`.  Raises no error.
+        """Read ahead and write behind until `close`; starts reading with the first `receive`.
+
+        What the wrapped transport wants to have running runs beside it, and only its errors leave.
 
         Raises:
             LocalProtocolError: It runs already.
         """
         if self._scope is not None:
             raise LocalProtocolError("a BufferedTransport runs once")
-        async with trio.open_nursery() as nursery:
-            self._scope = nursery.cancel_scope
-            nursery.start_soon(self._read_ahead)
-            if self._writes is not None:
-                nursery.start_soon(self._write_behind, self._writes)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                background = getattr(self._inner, "run_background", None)
+                if background is not None:
+                    await nursery.start(background)
+                nursery.start_soon(self._read_ahead)
+                if self._writes is not None:
+                    nursery.start_soon(self._write_behind, self._writes)
+                task_status.started()
+        finally:
+            # Nobody reads or writes any more: whoever waits, or comes later, is told.
+            for buffer in (self._reads, self._writes):
+                if buffer is not None:
+                    buffer.finish(ConnectionClosed("the tasks of the buffer have ended"))
 
     async def __aenter__(self) -> Self:
         """Start the two tasks in a nursery of this block."""
@@ -170,6 +183,8 @@ class BufferedTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Write what was accepted, close, and end the two tasks."""
+        # The body's own exception leaves as it is, with no other in front.
+        self._told = self._told or error is not None
         try:
             if not self._closed:
                 await self.close()
@@ -195,6 +210,7 @@ class BufferedTransport:
         await self._writes.wait_for_room()
         self._check_open()
         if self._writes.end is not None:
+            self._told = True
             raise self._writes.end.twin()
         self._writes.put(bytes(message))
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -212,7 +228,11 @@ class BufferedTransport:
         if self._scope is None:
             return self._checked(await self._inner.receive())
         self._wanted.set()
-        item = await self._reads.first()
+        try:
+            item = await self._reads.first()
+        except TransportError:
+            self._told = self._told or (self._writes is not None and self._reads.end is self._writes.end)
+            raise
         self._reads.drop()
         await trio.lowlevel.cancel_shielded_checkpoint()
         if isinstance(item, MessageError):
@@ -220,12 +240,34 @@ class BufferedTransport:
         return self._checked(item)
 
     async def close(self) -> None:
-        """Write what was accepted, within a grace of 5 s, and close the wrapped transport, within another."""
+        """Write what was accepted, within a grace of 5 s, and close the wrapped transport, within another.
+
+        Raises:
+            ConnectionFailed: Not all that was accepted could be written, and no other call has told so; what the
+                writing failed with is the ``__cause__``.
+            Exception: What the wrapped transport's own `close` raised.
+        """
         if self._closed:
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
         self._reads.finish(ConnectionClosed("the transport is closed"))
+        try:
+            await self._close()
+        finally:
+            if self._writes is not None:
+                self._writes.finish(ConnectionClosed("the transport is closed"))
+        if self._writes is not None and self._writes.items and not self._told:
+            failure = self._unwritten(self._writes)
+            raise failure from failure.__cause__
+
+    def _unwritten(self, writes: _Buffer) -> ConnectionFailed:
+        failure = ConnectionFailed(f"{len(writes.items)} messages were accepted and not written")
+        if not isinstance(writes.end, ConnectionClosed):
+            failure.__cause__ = writes.end
+        return failure
+
+    async def _close(self) -> None:
         try:
             if self._scope is not None and self._writes is not None:
                 with trio.move_on_after(CLOSE_GRACE):
@@ -265,10 +307,13 @@ class BufferedTransport:
 
     async def _write_behind(self, writes: _Buffer) -> None:
         while True:
-            message = await writes.first()
+            while not writes.items:
+                if writes.end is not None:
+                    return
+                await writes.changed.park()
             try:
                 with mapped("sending failed"):
-                    await self._inner.send(message)  # type: ignore[arg-type]  # nothing but bytes is put there
+                    await self._inner.send(writes.items[0])  # type: ignore[arg-type]  # nothing but bytes is put there
             except TransportError as error:
                 # Whoever reads must hear of it too: nobody may ever send again.
                 writes.finish(error)
