@@ -196,10 +196,16 @@ async def test_closing_tells_of_a_failed_write_unless_another_call_did() -> None
         await buffered.send(b"accepted")
         with pytest.raises(errors.ConnectionFailed, match="gone"):
             await buffered.receive()
-    with pytest.raises(ZeroDivisionError):
-        async with BufferedTransport(Failing()) as buffered:
+
+
+async def test_the_bodys_exception_goes_before_a_failed_write(autojump_clock: trio.testing.MockClock) -> None:
+    async def fail() -> None:
+        async with BufferedTransport(Gated()) as buffered:
             await buffered.send(b"accepted")
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
 
 
 async def test_a_send_that_waits_for_room_ends_with_close(autojump_clock: trio.testing.MockClock) -> None:

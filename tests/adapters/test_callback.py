@@ -18,6 +18,7 @@ from trio_mcp_transport import (
     Handlers,
     LocalProtocolError,
     MessageContext,
+    MessageError,
     Request,
     ServerInfo,
     TransportError,
@@ -154,6 +155,21 @@ async def test_queries_may_be_attributes() -> None:
             assert (await opened.request("echo"))["session"] == "of the attribute"
 
 
+async def test_queries_may_be_coroutine_methods() -> None:
+    class Asked(AirsCallbacks):
+        async def session_id(self) -> str | None:  # type: ignore[override]
+            return "of the coroutine"
+
+        async def is_connected(self) -> bool:  # type: ignore[override]
+            return self.connected
+
+    server, client = bytes_pair()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_callback, Handlers(echo), Asked(server), server_info=INFO))
+        async with open_callback_client(AirsCallbacks(client)) as opened:
+            assert (await opened.request("echo"))["session"] == "of the coroutine"
+
+
 async def test_order_of_events_when_the_object_fails() -> None:
     told: list[Any] = []
     handlers = Handlers(
@@ -173,6 +189,38 @@ async def test_order_of_events_when_the_object_fails() -> None:
     await serve_callback(handlers, Failing(end), eras=None)
     assert [type(one).__name__ for one in told] == ["MessageError", "ConnectionFailed", "str"]
     assert told[1].__cause__ is broken
+
+
+@pytest.mark.parametrize("broken", [OSError("gone"), None])
+async def test_a_start_that_ends_or_fails_later_is_the_end_of_the_connection(broken: OSError | None) -> None:
+    class Ending(AirsCallbacks):
+        async def start(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            self.connected = True
+            task_status.started()
+            await self.handler.handle_message(await self.end.receive())
+            if broken is not None:
+                raise broken
+
+    told: list[Any] = []
+    handlers = Handlers(
+        echo, error=lambda error, context: told.append(error), close=lambda context: told.append("closed")
+    )
+    server, client = bytes_pair()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(serve_callback, handlers, Ending(server), server_info=INFO))
+            await client.send(b"nonsense")
+            await client.receive()
+    unreadable, *failed, last = told
+    assert (type(unreadable), last) == (MessageError, "closed")
+    assert [(type(error), error.__cause__) for error in failed] == ([(ConnectionFailed, broken)] if broken else [])
+
+    server, client = bytes_pair(1)
+    async with open_callback_client(Ending(client), era="modern", discover=False) as opened:
+        await server.send(b"nonsense")
+        with trio.fail_after(5), pytest.raises(ConnectionFailed if broken else ConnectionClosed) as caught:
+            await opened.request("m")
+    assert caught.value.__cause__ is broken
 
 
 async def test_a_server_that_leaves_fails_open_calls() -> None:

@@ -24,6 +24,7 @@ from ..pipe.client import CLIENT_MESSAGE_SIZE, PipeConnection
 from ..pipe.end import connection_id
 from ..pipe.server import SERVER_MESSAGE_SIZE, serve_link
 from ..service import serve
+from ..transports.firewall import run_contained
 from .callback_link import CallbackLink, Form
 from .callback_view import CallbackView, as_callback_transport
 from .mapping import mapped
@@ -56,7 +57,8 @@ class CallbackTransport(Protocol):
         """Connect, and return once connected.
 
         One that wants to run for as long as the connection lasts has a keyword ``task_status`` and calls
-        ``task_status.started()`` once connected, as for `trio.Nursery.start`.
+        ``task_status.started()`` once connected, as for `trio.Nursery.start`.  When it returns the connection has
+        ended, and when it raises it has failed.
         """
         ...
 
@@ -116,27 +118,56 @@ class _Adapter:
                 transport.onerror = lambda error, *extra: link.hold_error(error)
                 transport.onclose = lambda *extra: link.handle_close()
             if "task_status" in inspect.signature(transport.start).parameters:
-                await nursery.start(transport.start)
+                await nursery.start(self._run_start, link)
             else:
                 await transport.start()
-            if _query(transport, "is_connected") is False:
+            if await _query(transport, "is_connected") is False:
                 raise ConnectionFailed("the transport was started and says that it is not connected")
-            session = _query(transport, "session_id") or _query(transport, "sessionId")
+            session = await _query(transport, "session_id") or await _query(transport, "sessionId")
         return ConnectionInfo(
             transport="callback",
             connection_id=connection_id("callback"),
             session_id=session if isinstance(session, str) else None,
         )
 
+    async def _run_start(self, link: CallbackLink, *, task_status: trio.TaskStatus[object]) -> None:
+        """Run a `start` that lasts as long as the connection: with it the connection ends, and fails as it does."""
+        status = _Started(task_status)
+
+        async def run() -> None:
+            with mapped("the transport failed"):
+                await self._transport.start(task_status=status)
+
+        failure = await run_contained(run)
+        if status.called:
+            if failure is not None:
+                link.handle_error(failure)
+            link.handle_close()
+        elif failure is not None:
+            raise failure
+
     def statistics(self) -> TransportStatistics:
         """Return a snapshot of the counters."""
         return self._metrics.snapshot()
 
 
-def _query(transport: Any, name: str) -> Any:
-    """Return what an attribute holds, or what a method of that name returns."""
+class _Started:
+    """A task status that knows whether it was used."""
+
+    def __init__(self, status: trio.TaskStatus[object]) -> None:
+        self._status = status
+        self.called = False
+
+    def started(self, value: object = None) -> None:
+        self.called = True
+        self._status.started(value)
+
+
+async def _query(transport: Any, name: str) -> Any:
+    """Return what an attribute holds, or what a method of that name returns, coroutine methods included."""
     value = getattr(transport, name, None)
-    return value() if callable(value) else value
+    value = value() if callable(value) else value
+    return await value if inspect.isawaitable(value) else value
 
 
 async def _close_unstarted(link: CallbackLink) -> None:
