@@ -22,6 +22,7 @@ OTHER_FILES = frozenset(
         "test_plugin_example.py",
         "test_readme.py",
         "test_reference.py",
+        "transports/test_attacks.py",
         "transports/test_certified.py",
     }
 )
