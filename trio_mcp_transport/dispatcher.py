@@ -44,6 +44,7 @@ class Dispatcher:
         handler: What every exchange is given to.
         ready: Exchanges that a worker will take; while it is not empty, a worker is awake or about to be.
         base: The context every exchange begins in.
+        variables: What is set in it.
     """
 
     def __init__(self, handler: MessageHandler, channel: trio.MemoryReceiveChannel[Exchange]) -> None:
@@ -53,14 +54,14 @@ class Dispatcher:
         self.waking = False
         self._closing = False
         self._nursery: trio.Nursery | None = None
-        self._variables: tuple[tuple[contextvars.ContextVar[Any], Any], ...] = ()
+        self.variables: tuple[tuple[contextvars.ContextVar[Any], Any], ...] = ()
         self.base: contextvars.Context = contextvars.copy_context()
         self.ready: deque[Exchange] = deque()
 
     async def run(self) -> None:
         """Serve until the channel is closed and every exchange ended; cancelled, handlers are cancelled with it."""
         self.base = contextvars.copy_context()
-        self._variables = tuple(self.base.items())
+        self.variables = tuple(self.base.items())
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -116,7 +117,7 @@ class Dispatcher:
     def stained(self) -> bool:
         """Tell whether the last handler left anything in the context of the running worker."""
         context = contextvars.copy_context()
-        variables = self._variables
+        variables = self.variables
         if len(context) != len(variables):
             return True
         # By identity: a value may claim to be equal to another, or refuse to be compared.
@@ -199,16 +200,19 @@ class _Worker:
         dispatcher = self._dispatcher
         handler = dispatcher.handler
         ready = dispatcher.ready
+        copy_context, variables = contextvars.copy_context, dispatcher.variables
         while True:
+            if not ready:
+                self._stopped = not await dispatcher.park()
+                if self._stopped:
+                    return
+                self._served = 0
+                continue
             if self._served >= YIELD_EVERY:
                 # Counted by worker, not by scope: handlers that fail and those that are cancelled count as well.
                 self._served = 0
                 if not await dispatcher.yield_():
                     self._stopped = True
-                    return
-            if not ready:
-                self._stopped = not await dispatcher.park()
-                if self._stopped:
                     return
                 continue
             self._exchange = exchange = ready.popleft()
@@ -237,7 +241,8 @@ class _Worker:
                 # A result returned after a cancel is discarded; the cause decides what the peer gets instead.
                 exchange.settle()
             self._exchange = None
-            if dispatcher.stained():
+            # The count first: where there are no variables, as is the rule, it says all.
+            if len(copy_context()) != len(variables) or (variables and dispatcher.stained()):
                 await dispatcher.refresh()
             if exchange.cause is not None:
                 # The scope may be cancelled, and nobody else ever sees it: leave it, the next exchange gets another.

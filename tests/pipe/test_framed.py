@@ -24,7 +24,7 @@ from trio_mcp_transport.errors import (
 )
 from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.metrics import TransportMetrics
-from trio_mcp_transport.pipe.framed import FramedLink
+from trio_mcp_transport.pipe.framed import SMALL, FramedLink
 from trio_mcp_transport.testing import StreamClientTransport, StreamServerTransport, byte_stream_pair
 from trio_mcp_transport.wire.messages import Notification, Request, Response
 from trio_mcp_transport.wire.newline import NewlineCodec
@@ -155,10 +155,15 @@ async def test_small_frames_are_joined_and_large_ones_are_not_copied() -> None:
     stream = Recorder()
     link = link_over(stream)
     large = b"L" * (64 * 1024 + 1)
-    await link.write([b"a", b"b", large, b"c", b"d" * (64 * 1024)])
+    await link.write([b"a", b"b", (large,), b"c", (b"d" * (64 * 1024),)])
     assert stream.writes == [b"ab", large, b"c" + b"d" * (64 * 1024)]
-    await link.write([large])
-    assert stream.writes[-1] == large
+    await link.write([(large,)])
+    assert stream.writes[-1] is large
+    await link.write([b"a", b"b", b"c"])
+    assert stream.writes[-1] == b"abc"
+    for size, kind in ((SMALL - 60, bytes), (SMALL, tuple)):
+        item, _ = link.encode(Notification("m", {"text": "x" * size}))
+        assert type(item) is kind
 
 
 async def test_frames_are_one_line_each_and_the_size_is_that_of_the_frame() -> None:
@@ -239,7 +244,7 @@ def test_what_a_full_pipe_takes_is_never_offered_again() -> None:
 def test_a_large_frame_behind_small_ones_waits_for_them() -> None:
     large = b"L" * (64 * 1024 + 1)
     stream = Trickle([2, 10])
-    left = link_over(stream).write_nowait([b"a", b"b", large])
+    left = link_over(stream).write_nowait([b"a", b"b", (large,)])
     assert b"".join(stream.writes) == b"ab" + b"L" * 10
     assert [len(item) for item in left] == [len(large) - 10]
 

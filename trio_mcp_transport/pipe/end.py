@@ -255,9 +255,10 @@ class PipeEnd:
                 self.era.answered(request, message)
 
     def _on_done(self, exchange: Exchange) -> None:
-        if exchange not in self.exchanges.open:
+        try:
+            self.exchanges.open.remove(exchange)
+        except KeyError:
             return
-        self.exchanges.open.discard(exchange)
         if not exchange.answered:
             request = exchange.message
             if type(request) is Request:

@@ -21,6 +21,9 @@ from ..wire.signals import Signal
 
 __all__ = ["FramedLink"]
 
+SMALL = 4096
+"""Bytes below which a line gets its end at once: to keep the two apart costs more than the copy."""
+
 JOIN_BELOW = 64 * 1024
 """Frames up to this size are joined into one write; copying a larger one costs more than a system call."""
 
@@ -108,6 +111,9 @@ class FramedLink:
         if len(payload) > self._max_outgoing:
             raise MessageTooLarge(f"a message of {len(payload)} bytes is over the outgoing limit {self._max_outgoing}")
         if self._json_end is not None:
+            if len(payload) < SMALL:
+                frame = payload + self._json_end
+                return frame, len(frame)
             # The pieces are joined once, together with those of other messages.
             return (payload, self._json_end), len(payload) + len(self._json_end)
         if self._encode_parts is not None:
@@ -186,7 +192,16 @@ class FramedLink:
 
 
 def _joined(items: Sequence[Any]) -> list[Any]:
-    """Return what is to be written, in order: small pieces joined, large ones as they are, memoryviews untouched."""
+    """Return what is to be written, in order: small pieces joined, large ones as they are, memoryviews untouched.
+
+    An item of `FramedLink.encode` is bytes when it is small, else a tuple of pieces.
+    """
+    if type(items[0]) is bytes:
+        # All of them small, as a rule; what has pieces is not joined here, and nothing is copied before that shows.
+        try:
+            return [b"".join(items)]
+        except TypeError:
+            pass
     writes: list[Any] = []
     small: list[bytes] = []
     for item in items:

@@ -51,10 +51,12 @@ def decode(text: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
         raise MessageError(f"not a JSON text: {error}", rpc_code=PARSE_ERROR, frame=text) from None
     except RecursionError:
         raise _too_deep(text, max_depth) from None
-    # Two brackets per level: a shorter text cannot be too deep, and an ordinary one pays nothing for the check.
+    # Two bytes per level of arrays, five per level of objects, `{"":` and `}`: a shorter text cannot be too deep, and an
+    # ordinary one pays next to nothing for the check.
     size = len(text)
     if (
         size > 2 * max_depth
+        and (size > 5 * max_depth or b"[" in text)
         and (size > SHORT_TEXT or text.count(b"{") + text.count(b"[") > max_depth)
         and _has_brackets(text, max_depth)
         and _is_deeper(value, max_depth)
