@@ -26,7 +26,9 @@ from trio_mcp_transport import (
     open_client,
     serve,
 )
+from trio_mcp_transport.adapters.peer import ClientPeer
 from trio_mcp_transport.adapters.raw import BytesView, as_bytes_transport
+from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.testing import StreamClientTransport, StreamServerTransport
 
 
@@ -194,6 +196,27 @@ async def test_two_clients_with_one_id_get_their_own_answers() -> None:
             name = request["params"]["name"]
             await transport.send(text(id=request["id"], result={"name": name, "resultType": "complete"}))
     assert results == {"a": "a", "b": "b"}
+
+
+async def test_one_that_is_closed_before_its_tasks_ran_does_not_connect() -> None:
+    ours, _ = trio.testing.memory_stream_pair()
+    peer = ClientPeer(StreamClientTransport(ours), Limits())
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(5):
+            nursery.start_soon(peer.close)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(peer.run)
+
+
+async def test_ids_made_for_one_client_collide_with_no_other_clients() -> None:
+    async with raw_server() as (transport, wire):
+        peer = transport._peer  # type: ignore[attr-defined]  # where two clients meet
+        peer._open = {1: None, "1/1": None}
+        await wire.send_line(modern_request(1))
+        assert (await receive(transport))["id"] == "1/2"
+        peer._open = {"1/2": peer._open["1/2"]}
+        await transport.send(text(id="1/2", result={"resultType": "complete"}))
+        assert (await wire.receive())["id"] == 1
 
 
 async def test_closing_a_server_answers_what_nobody_will_answer() -> None:

@@ -158,7 +158,7 @@ class Peer(MessageHandler):
             await self._deliver(messages.encode(message))
             return None
         id_ = message.id
-        if id_ in self._open:
+        while id_ in self._open:
             self._ids += 1
             id_ = f"{message.id}/{self._ids}"
         self._open[id_] = asked = _Asked(message, context)
@@ -276,6 +276,7 @@ class ClientPeer(Peer):
 
     async def close(self) -> None:
         """Close the connection and wait until nothing is left."""
+        self._closing.set()
         if self._connection is not None:
             self._connection.close()
         elif self._nursery is not None:
@@ -289,6 +290,8 @@ class ClientPeer(Peer):
 
     async def _run_transport(self, intake: Intake, nursery: trio.Nursery) -> None:
         self._nursery = nursery
+        if self._closing.is_set():
+            return
         setup = ClientSetup(intake=intake, limits=self._limits, deadlines=Deadlines())
         await self._transport.run(setup, task_status=self)  # type: ignore[arg-type]  # one in shape
 
