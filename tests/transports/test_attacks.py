@@ -476,3 +476,28 @@ async def measure_during(server: Server, attack: Attack) -> float:
                 await attack(server)
                 await trio.sleep(PAUSE)
     return measured[0]
+
+
+async def test_a_stall_would_be_felt(servers: Callable[[str], Server]) -> None:
+    async def stall(server: Server) -> None:
+        server.process.send_signal(signal.SIGSTOP)
+        await trio.sleep(0.03)
+        server.process.send_signal(signal.SIGCONT)
+
+    assert await measure_during(servers("ws+native websocket"), stall) > NOISE
+
+
+async def test_what_an_attacker_could_hoard_would_be_seen(servers: Callable[[str], Server]) -> None:
+    server = servers("ws+native websocket")
+    server.forget_peak()
+    before = server.memory()
+    # Within the limits, but from eighty connections at once.
+    streams = [await server.connect() for _ in range(80)]
+    for stream in streams:
+        await RawPeer(stream).shake_hands()
+        await stream.send_all(frame(TEXT, b"x" * (LIMIT - 1), fin=False))
+    with trio.fail_after(PATIENCE):
+        while server.peak() - before <= MEMORY:  # noqa: ASYNC110 - another process changes it
+            await trio.sleep(0.01)
+    for stream in streams:
+        await stream.aclose()
