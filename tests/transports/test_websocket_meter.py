@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.websocket_peer import BINARY, PING, TEXT, frame
-from trio_mcp_transport.transports.websocket_meter import MessageMeter
+from trio_mcp_transport.transports.websocket_meter import FRAGMENTS, FRAMES_AT_ONCE, MessageMeter
 
 LIMIT = 200
 
@@ -59,3 +59,39 @@ def test_the_cuts_never_change_the_answer(sizes: list[int], cuts: list[int]) -> 
     # A header that was cut is partly through before it can be judged.
     assert cut == whole or (whole is not None and cut is not None and whole < cut < whole + 14)
     assert first_over(stream, list(range(len(stream)))) is None if whole is None else cut is not None
+
+
+def test_only_so_many_frames_go_to_the_library_in_one_turn() -> None:
+    tiny = frame(PING)
+    stream = tiny * (2 * FRAMES_AT_ONCE + 3) + frame(TEXT, bytes(LIMIT + 1))
+    meter, turns = MessageMeter(LIMIT, masked=True), []
+    meter.measure(tiny[:1])  # half a header of an earlier chunk is no frame of its own
+    stream = stream[1:]
+    while meter.excess is None:
+        good = meter.measure(stream)
+        assert good is not None
+        turns.append(good)
+        stream = stream[good:]
+    full = FRAMES_AT_ONCE * len(tiny)
+    assert turns == [full - 1, full, 3 * len(tiny)]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_fragments_are_counted_however_small(payload: bytes) -> None:
+    meter = MessageMeter(FRAGMENTS * 2, masked=True)
+
+    def feed(stream: bytes) -> None:
+        while (good := meter.measure(stream)) is not None and meter.excess is None:
+            stream = stream[good:]
+
+    most = frame(TEXT, payload, fin=False) + frame(0, payload, fin=False) * (FRAGMENTS - 2)
+    feed((most + frame(0, payload)) * 2 + most + frame(0, payload, fin=False))
+    assert meter.excess is None
+    feed(frame(0, payload))
+    assert meter.excess is not None and "fragments" in meter.excess
+
+
+def test_behind_a_wrong_mask_nothing_is_measured() -> None:
+    wrong = frame(TEXT, b"", masked=False) + b"\xff" * 20
+    assert first_over(wrong, []) is None
+    assert first_over(wrong, list(range(20))) is None

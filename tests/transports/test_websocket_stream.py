@@ -14,6 +14,7 @@ from trio_mcp_transport.errors import FrameTooLarge
 from trio_mcp_transport.metrics import TransportMetrics
 from trio_mcp_transport.testing.streams import ByteStream, byte_stream_pair
 from trio_mcp_transport.transports.websocket_closing import Role
+from trio_mcp_transport.transports.websocket_meter import FRAMES_AT_ONCE
 from trio_mcp_transport.transports.websocket_stream import EngineStream, answer_to
 
 
@@ -129,3 +130,27 @@ async def test_what_is_read_is_counted_and_heard() -> None:
     assert metrics.bytes_received == len(frame(TEXT, b"x"))
     assert stream.pulse.chunks == 1 and not stream.pulse.reading
     await stream.wait_send_all_might_not_block()
+
+
+async def test_a_flood_of_frames_reaches_the_library_in_turns() -> None:
+    flood = frame(TEXT, b"x") * (FRAMES_AT_ONCE + 1)
+    metrics = TransportMetrics()
+    stream, peer = await opened(metrics=metrics)
+    await peer.send_all(flood)
+    first = await stream.receive_some()
+    assert len(first) == FRAMES_AT_ONCE * len(frame(TEXT, b"x"))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await stream.receive_some()
+    assert scope.cancelled_caught
+    assert first + await stream.receive_some() == flood
+    assert metrics.bytes_received == len(flood)
+
+
+async def test_what_came_behind_the_handshake_survives_a_cancelled_read() -> None:
+    behind = frame(TEXT, b"x")
+    stream, _ = await opened(leftover=behind)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await stream.receive_some()
+    assert await stream.receive_some() == behind

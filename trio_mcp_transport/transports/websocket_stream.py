@@ -94,7 +94,8 @@ class EngineStream(trio.abc.Stream):
         self._meter = MessageMeter(limit, masked=role == "server")
         self._write_deadline = write_deadline
         self._metrics = metrics
-        self._leftover = leftover
+        self._leftover = leftover  # read, and not yet given to the library
+        metrics.bytes_received += len(leftover)
         self._head = REQUEST if role == "server" else b""
         self._open = trio.Event()
         self._pending: list[bytes] = []
@@ -107,7 +108,7 @@ class EngineStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return the next bytes for the library; ``b""`` at the end, and instead of a message over the limit.
 
-        A checkpoint; a cancelled call has taken nothing.
+        Never more frames than one turn of the loop may take.  A checkpoint; a cancelled call has taken nothing.
 
         Raises:
             trio.BrokenResourceError: The stream broke.
@@ -120,18 +121,21 @@ class EngineStream(trio.abc.Stream):
         if self.failure is not None:
             await trio.lowlevel.checkpoint()
             return b""
-        chunk, self._leftover = self._leftover, b""
-        if chunk:
+        if self._leftover:
             await trio.lowlevel.checkpoint()
+            chunk, self._leftover = self._leftover, b""
         else:
             self.pulse.reading = True
             chunk = bytes(await self.inner.receive_some(max_bytes))
+            self._metrics.bytes_received += len(chunk)
         self.pulse.heard()
-        self._metrics.bytes_received += len(chunk)
         good = self._meter.measure(chunk)
         if good is None:
             return chunk
-        self.failure = FrameTooLarge(f"a message is over the limit of {self._limit} bytes", limit=self._limit)
+        if self._meter.excess is None:
+            self._leftover = chunk[good:]
+        else:
+            self.failure = FrameTooLarge(self._meter.excess, limit=self._limit)
         return chunk[:good]
 
     async def _receive_head(self) -> bytes:
