@@ -14,7 +14,7 @@ from trio_mcp_transport.errors import ConnectionClosed, FramingError
 from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.metrics import TransportMetrics
 from trio_mcp_transport.testing.streams import byte_stream_pair
-from trio_mcp_transport.transports.websocket_native import NativeLink
+from trio_mcp_transport.transports.websocket_native import FRAMES_AT_ONCE, NativeLink
 from trio_mcp_transport.wire.messages import Notification
 from trio_mcp_transport.wire.signals import Signal
 from trio_mcp_transport.wire.websocket import WebSocketCodec
@@ -155,3 +155,50 @@ async def test_two_that_wait_for_the_peers_end_share_one_reader(autojump_clock: 
         await trio.sleep(1)
         assert ended == []  # the connection was closed in order: nobody is given up
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("tiny", [frame(PONG), frame(TEXT), frame(TEXT, b"", fin=False) + frame(0)])
+async def test_a_flood_of_frames_without_a_message_is_taken_in_turns(tiny: bytes) -> None:
+    link, peer = linked()
+    frames = 3 * FRAMES_AT_ONCE
+    # A message now and then is no reason to begin a turn anew.
+    await peer.stream.send_all((tiny * (frames // 6) + frame(TEXT, NOTE)) * 6)
+    assert await link.fill()
+    turns, notes, others = 1, 0, 0
+
+    async def other() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        while notes < 6:
+            if link.next_message() is Signal.NEED_DATA:
+                turns += 1
+                assert await link.fill()
+            else:
+                notes += 1
+        nursery.cancel_scope.cancel()
+    assert turns == 1 + frames * (1 if len(tiny) == 6 else 2) // FRAMES_AT_ONCE
+    assert others >= turns - 2 > 0
+
+
+async def test_while_it_is_heard_out_a_flood_is_taken_in_turns_too(autojump_clock: trio.testing.MockClock) -> None:
+    link, peer = linked()
+    await peer.stream.send_all(frame(PONG) * 3 * FRAMES_AT_ONCE + frame(CLOSE, b"\x03\xe8"))
+    others = 0
+
+    async def other() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await link.say_goodbye(1001)
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == 0.0 and "1000" in str(link.explain(ConnectionClosed("?")))
+    assert others >= 3

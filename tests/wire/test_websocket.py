@@ -556,3 +556,17 @@ def test_a_large_message_in_small_chunks_is_one_payload(role: Role) -> None:
         assert codec.next_frame() is Signal.NEED_DATA
         codec.feed(stream[start : start + 7])
     assert codec.next_frame() == payload
+
+
+def test_it_pauses_only_for_a_caller_that_wants_it() -> None:
+    flood = frame(0x8A) * 3 + frame(0x81) * 3 + text(b"x")
+    codec = WebSocketCodec("server", 10)
+    codec.feed(flood)
+    assert codec.next_frame() == b"x" and not codec.paused
+    codec = WebSocketCodec("server", 10)
+    codec.pause_after = 3
+    codec.feed(flood)
+    for _ in range(2):
+        assert codec.next_frame() is Signal.NEED_DATA and codec.paused
+    assert codec.next_frame() == b"x"
+    assert codec.next_frame() is Signal.NEED_DATA and not codec.paused

@@ -65,9 +65,8 @@ _APPLICATION_CODES: Final = range(3000, 5000)  # of libraries and of private use
 class WebSocketCodec:
     """Cut a byte stream into WebSocket messages, and payloads into the bytes of a frame (a `FrameCodec`).
 
-    Begins where the handshake ended.  After the peer's Close, and at the end of the stream between two messages, the
-    answer is `Signal.END_OF_STREAM`; ``close_code`` tells the two apart.  A stream that ends inside a frame or a
-    fragmented message is a `FramingError`.
+    Begins where the handshake ended.  After the peer's Close, and at the end of the stream between two messages, comes
+    `Signal.END_OF_STREAM`; ``close_code`` tells which.  A stream that ends inside a message is a `FramingError`.
 
     Source: RFC 6455 sections 5 and 7.
 
@@ -77,6 +76,9 @@ class WebSocketCodec:
         accept_binary: Whether a binary message counts as one; else it is refused with 1003.
 
     Attributes:
+        pause_after: Frames without a message, such as pings, after which `next_frame` says `Signal.NEED_DATA` with more
+            stored, for a caller that lets others run and asks again; 0 for never.
+        paused: Whether that is what the last `Signal.NEED_DATA` meant.
         pong_count: Pongs received.
         last_pong: Payload of the latest.
 
@@ -110,6 +112,9 @@ class WebSocketCodec:
         self._close_sent = False
         self._peer_code: int | None = None
         self._peer_reason = ""
+        self._quiet = 0  # frames without a message since others ran
+        self.pause_after = 0
+        self.paused = False
         self.pong_count = 0
         self.last_pong = b""
 
@@ -162,13 +167,15 @@ class WebSocketCodec:
             if payload is None:
                 return self._nothing_stored()
             if reader.first == WHOLE_TEXT:
-                if not payload.isascii():
-                    self._check_text(payload)
-                message: bytes | None = payload
+                message: bytes | None = payload if payload.isascii() else self._checked(payload)
             else:
                 message = self._take(reader.first, payload)
             if message:
                 return message
+            self._quiet += 1
+            if self._quiet == self.pause_after:
+                self._quiet, self.paused = 0, True
+                return Signal.NEED_DATA
 
     def encode(self, payload: bytes) -> bytes:
         """Return ``payload`` as one text frame; a client masks it with a fresh random key.
@@ -181,11 +188,7 @@ class WebSocketCodec:
         return b"".join(self.encode_parts(payload))
 
     def encode_parts(self, payload: bytes) -> tuple[bytes, ...]:
-        """Return the pieces of the frame, for a caller that joins several anyway; otherwise as `encode`.
-
-        Raises:
-            LocalProtocolError: As `encode`.
-        """
+        """Return the pieces of the frame, for a caller that joins several anyway; returns and raises as `encode`."""
         if not payload:
             raise LocalProtocolError("an empty payload is no message: the peer would skip it")
         if not (payload.isascii() or is_utf8(payload)):
@@ -233,6 +236,7 @@ class WebSocketCodec:
             self._send_close(code, reason)
 
     def _nothing_stored(self) -> Signal:
+        self._quiet, self.paused = 0, False
         if self._failure is not None:
             raise self._failure.twin()
         if self._finished:
@@ -261,9 +265,7 @@ class WebSocketCodec:
         message, opcode = self._message.take(), self._opcode
         self._opcode = reader.held = 0
         reader.expected = self._starts
-        if opcode == TEXT:
-            self._check_text(message)
-        return message
+        return self._checked(message) if opcode == TEXT else message
 
     def _take_control(self, first: int, payload: bytes) -> None:
         if first == PING:
@@ -289,16 +291,16 @@ class WebSocketCodec:
             self._send_close(None if code == CloseReason.NO_STATUS_RCVD else self._peer_code, "")
         self._finish()
 
-    def _check_text(self, message: bytes) -> None:
-        if not is_utf8(message):
+    def _checked(self, text: bytes) -> bytes:
+        if not is_utf8(text):
             self._fail("a text message is not valid UTF-8", 1007)
+        return text
 
     def _refuse(self, header: bytes) -> NoReturn:
         """Say what is wrong with a header: what wsproto says, or that it comes at the wrong time."""
         first = header[0]
         if len(header) == 2 and not first & 0x08:
-            # The length of a data frame may go on behind these two bytes and is not at fault.
-            header = bytes((first, header[1] & MASKED))
+            header = bytes((first, header[1] & MASKED))  # the length, which may go on behind, is not at fault
         judge = FrameDecoder(client=self._masks)
         judge.receive_bytes(header + bytes(4))  # with room for a key
         try:
@@ -335,8 +337,7 @@ class WebSocketCodec:
         self._close_frame = bytes(self._writer().close(code, None if code is None else text))
 
     def _writer(self) -> FrameProtocol:
-        """Return a writer of control frames: they are no part of a message, so it needs no memory."""
-        return FrameProtocol(client=self._masks, extensions=[])
+        return FrameProtocol(client=self._masks, extensions=[])  # for control frames: no message has to be remembered
 
 
 def _exclusive_or(payload: bytes, key: bytes) -> bytes:
