@@ -205,12 +205,11 @@ async def test_a_start_that_ends_or_fails_later_is_the_end_of_the_connection(bro
     handlers = Handlers(
         echo, error=lambda error, context: told.append(error), close=lambda context: told.append("closed")
     )
-    server, client = bytes_pair()
+    server, client = bytes_pair(1)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(serve_callback, handlers, Ending(server), server_info=INFO))
             await client.send(b"nonsense")
-            await client.receive()
     unreadable, *failed, last = told
     assert (type(unreadable), last) == (MessageError, "closed")
     assert [(type(error), error.__cause__) for error in failed] == ([(ConnectionFailed, broken)] if broken else [])

@@ -219,6 +219,23 @@ async def test_ids_made_for_one_client_collide_with_no_other_clients() -> None:
         assert (await wire.receive())["id"] == 1
 
 
+@pytest.mark.parametrize("backlog", [0, 40])
+async def test_a_raw_server_hears_of_a_cancellation_and_may_answer_all_the_same(backlog: int) -> None:
+    async with raw_server() as (transport, wire):
+        await wire.send_line(modern_request("a"))
+        assert (await receive(transport))["id"] == "a"
+        for number in range(backlog):
+            await wire.send_line(modern_request(number))
+        await wire.send_line({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "a"}})
+        got = await receive(transport)
+        while "id" in got:
+            got = await receive(transport)
+        assert (got["method"], got["params"]) == ("notifications/cancelled", {"requestId": "a"})
+        await transport.send(text(id="a", result={"resultType": "complete"}))
+        with pytest.raises(LocalProtocolError, match="no request that waits"):
+            await transport.send(text(id="a", result={"resultType": "complete"}))
+
+
 async def test_closing_a_server_answers_what_nobody_will_answer() -> None:
     async with raw_server() as (transport, wire):
         await wire.send_line(modern_request(1))

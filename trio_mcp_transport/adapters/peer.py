@@ -5,7 +5,9 @@ Must never answer a message by itself and must never start a task outside of `ru
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
@@ -20,7 +22,7 @@ from ..deadlines import Deadlines
 from ..dispatcher import Dispatcher
 from ..era import Port
 from ..errors import ConnectionClosed, LocalProtocolError, MessageError, RpcError, TransportError
-from ..exchange import Exchange
+from ..exchange import CancelCause, Exchange
 from ..intake import Intake
 from ..limits import Limits
 from ..transports.firewall import run_contained
@@ -32,6 +34,9 @@ __all__ = ["ClientPeer", "Peer", "ServerPeer"]
 
 READ_AHEAD = 16
 """Messages received and not asked for yet; whoever delivers one more waits."""
+
+CROSSING = 1000
+"""Cancelled requests remembered, for an answer may have crossed the cancellation."""
 
 
 class _RawEra:
@@ -76,6 +81,8 @@ class Peer(MessageHandler):
         self._inbox_send, self._inbox = trio.open_memory_channel[bytes | MessageError](READ_AHEAD)
         self._reading = trio.Lock()
         self._open: dict[MessageId, _Asked] = {}
+        self._cancelled: deque[MessageId] = deque(maxlen=CROSSING)
+        self._late: deque[bytes] = deque()  # cancellations without room; as many as requests at most
         self._failure: TransportError | None = None
         self._closing = trio.Event()
         self._ended = trio.Event()
@@ -91,7 +98,7 @@ class Peer(MessageHandler):
             _RawEra,
             dispatcher,
             limits=self._limits,
-            drain=0.0,
+            drain=0,
             shutdown=self._closing,
             contain=run_contained,
         )
@@ -124,21 +131,23 @@ class Peer(MessageHandler):
             TransportError: The connection has ended.
         """
         async with self._reading:
+            if self._late:
+                await trio.lowlevel.checkpoint()
+                return self._late.popleft()
             try:
                 item = await self._inbox.receive()
             except trio.EndOfChannel:
                 raise self._end() from None
-        if isinstance(item, MessageError):
-            raise item
-        return item
+            if isinstance(item, MessageError):
+                raise item
+            return item
 
     async def close(self) -> None:
         """Close and wait until nothing is left, which the transport bounds."""
         self._closing.set()
         for asked in self._open.values():
-            asked.give_up()
-        # Nobody reads any more, and nobody may wait for that.
-        self._inbox.close()
+            asked.give(None)
+        self._inbox.close()  # nobody reads any more, and nobody may wait for that
         await self._ended.wait()
 
     async def _run_transport(self, intake: Intake, nursery: trio.Nursery) -> None:
@@ -167,6 +176,18 @@ class Peer(MessageHandler):
             return await asked.answer()
         finally:
             del self._open[id_]
+            if context.cancel_cause is CancelCause.PEER:
+                self._tell_cancelled(id_)
+
+    def _tell_cancelled(self, id_: MessageId) -> None:
+        """Give the user the cancellation of a request; the answer that may be on its way all the same is dropped."""
+        self._cancelled.append(id_)
+        note = messages.encode(Notification("notifications/cancelled", {"requestId": id_}))
+        with contextlib.suppress(trio.BrokenResourceError):
+            try:
+                self._inbox_send.send_nowait(note)
+            except trio.WouldBlock:
+                self._late.append(note)
 
     async def handle_error(self, error: TransportError, context: MessageContext) -> None:
         """Give an unreadable message to the user; other errors end the connection, which `receive` tells."""
@@ -176,16 +197,17 @@ class Peer(MessageHandler):
             self._failure = error
 
     async def _deliver(self, item: bytes | MessageError) -> None:
-        try:
+        with contextlib.suppress(trio.BrokenResourceError):
             await self._inbox_send.send(item)
-        except trio.BrokenResourceError:
-            return
 
     def _answer(self, response: Response) -> None:
-        asked = self._open.get(response.id) if response.id is not None else None
-        if asked is None:
-            raise LocalProtocolError(f"{response.id!r} is no request that waits for an answer")
-        asked.give(response)
+        id_ = response.id
+        if id_ is not None and id_ in self._open:
+            self._open[id_].give(response)
+        elif id_ is not None and id_ in self._cancelled:
+            self._cancelled.remove(id_)
+        else:
+            raise LocalProtocolError(f"{id_!r} is no request that waits for an answer")
 
 
 class _Asked:
@@ -197,11 +219,8 @@ class _Asked:
         self._response: Response | None = None
         self._answered = trio.Event()
 
-    def give(self, response: Response) -> None:
+    def give(self, response: Response | None) -> None:
         self._response = response
-        self._answered.set()
-
-    def give_up(self) -> None:
         self._answered.set()
 
     async def answer(self) -> Any:
@@ -319,8 +338,7 @@ class ServerPeer(Peer):
         await self._along(message.params)(message.method, message.params)
 
     def _along(self, params: Mapping[str, Any]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
-        token = params.get("progressToken")
-        found: _Asked | None = None
+        token, found = params.get("progressToken"), None
         for asked in self._open.values():
             if token is None or asked.request.meta.get("progressToken") == token:
                 found = asked

@@ -223,8 +223,9 @@ def as_bytes_transport(
     on first use.  A stream and a link need neither.
 
     A server transport is meant for one peer.  Its peer's requests come from `receive`, with an id of their own where
-    two clients use the same; a response sent goes to whoever asked, a progress notification to the request whose token
-    it names, and any other notification along the newest request that has no answer yet.
+    two clients use the same, and a cancellation names that id.  A response sent goes to whoever asked, or nowhere if
+    that was cancelled; a progress notification goes to the request whose token it names, and any other notification
+    along the newest request that has no answer yet.
 
     Args:
         ours: A client transport, a server transport, a link, or a stream, which is one connection of either side.
