@@ -268,6 +268,28 @@ async def test_the_origins_contract() -> None:
     await mock.close()
 
 
+async def test_a_pair_gives_all_that_a_reply_holds(autojump_clock: trio.testing.MockClock) -> None:
+    mock = MockTransport()
+    mock.add_response(Reply(silent=True))
+    mock.add_response(Reply(result={"a": 1}, notifications=[Notification("n")], disconnect=True))
+    mock.add_response(Request(1, "m"))
+    assert messages.decode(await mock.receive()) == Notification("n")
+    answer = messages.decode(await mock.receive())
+    assert isinstance(answer, Response) and answer.result == {"a": 1}
+    with pytest.raises(ConnectionFailed, match="told to disconnect"):
+        await mock.receive()
+    assert messages.decode(await mock.receive()) == Request(1, "m")
+
+
+async def test_a_cancelled_receive_loses_no_response(autojump_clock: trio.testing.MockClock) -> None:
+    mock = MockTransport()
+    mock.add_response(Reply(raw=b"late", delay=2))
+    with trio.move_on_after(1) as scope:
+        await mock.receive()
+    assert scope.cancelled_caught
+    assert await mock.receive() == b"late"
+
+
 async def test_a_closed_or_used_object_does_not_run() -> None:
     mock = MockTransport()
     await mock.close()

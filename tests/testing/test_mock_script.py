@@ -33,6 +33,8 @@ def sent(reply: Reply) -> list[Any]:
         (Response(9, error=RpcError(6, "no")), [(3, 6)]),
         (b"raw", [b"raw"]),
         (bytearray(b"raw"), [b"raw"]),
+        (Notification("n"), [b'{"jsonrpc":"2.0","method":"n"}']),
+        (Request(5, "m"), [b'{"jsonrpc":"2.0","id":5,"method":"m"}']),
         (Reply(), [(3, {})]),
         (Reply(silent=True), []),
         (Reply(disconnect=True), []),
@@ -68,7 +70,13 @@ def test_a_methods_own_replies_come_first() -> None:
     assert script.left()[1:] == ["(next): {'n': 0}"] or len(script.left()) == 3
     found = [script.next_for(ASKED) for _ in range(4)]
     assert [None if reply is None else reply.result for reply in found] == [{"n": 1}, {"id": 3}, {"n": 0}, None]
-    assert script.left() == [] and script.next_in_order() is None
+    assert script.left() == [] and script.first_in_order() is None
+
+
+def test_a_method_without_answers_has_an_empty_one() -> None:
+    script = Script()
+    script.on("m", [], always=False)
+    assert [sent(reply) for reply in (script.next_for(ASKED), script.next_for(ASKED)) if reply] == [[(3, {})]]
 
 
 def test_always_repeats_the_last_and_is_never_left() -> None:

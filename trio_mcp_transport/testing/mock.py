@@ -6,6 +6,7 @@ Must never touch a descriptor or the real clock: under a virtual clock a delay o
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -75,6 +76,7 @@ class MockTransport(MockRecord, ClientTransport, ServerTransport):
         self._metrics = TransportMetrics()
         self._ids = itertools.count(1)
         self._closed = self._used = False
+        self._begun: deque[Message | bytes | None] = deque()  # what `receive` gives next; None disconnects
         self._terms = ModernTerms(ClientInfo("mock", "0"))
 
     # The script.
@@ -83,8 +85,8 @@ class MockTransport(MockRecord, ClientTransport, ServerTransport):
         """Add what answers the next request that `on` does not claim.
 
         Args:
-            response: A result, an `RpcError`, a `Response` (which gets the request's id), bytes (which are passed on as
-                they are), or a `Reply`.
+            response: A result, an `RpcError`, a `Response` (which gets the request's id), another message or bytes
+                (which are passed on as they are), or a `Reply`.
         """
         self._script.add(response)
 
@@ -93,7 +95,8 @@ class MockTransport(MockRecord, ClientTransport, ServerTransport):
 
         Args:
             method: The method.
-            *answers: As for `add_response`, or functions that get the `Request` and return one.
+            *answers: As for `add_response`, or functions that get the `Request` and return one; without any, an empty
+                result.
             always: Give the last answer for ever; it need not be used at all.
         """
         self._script.on(method, answers, always)
@@ -177,21 +180,30 @@ class MockTransport(MockRecord, ClientTransport, ServerTransport):
         self.note(bytes(data))
 
     async def receive(self) -> bytes:
-        """Return the next response that was added, as bytes; a checkpoint.
+        """Return the next response that was added, as bytes, and what goes before it; a checkpoint.
+
+        Cancelled, nothing is lost.
 
         Raises:
             ConnectionClosed: It was closed.
+            ConnectionFailed: The script disconnects here.
             LocalProtocolError: No response was added.
         """
-        await trio.lowlevel.checkpoint()
-        if self._closed:
-            raise ConnectionClosed("the mock transport is closed")
-        reply = self._script.next_in_order()
-        if reply is None:
-            raise LocalProtocolError("no response was added to the mock transport")
-        await trio.sleep(reply.delay)
-        answers = reply.messages(self._asked())
-        return answers[-1] if isinstance(answers[-1], bytes) else messages.encode(answers[-1])
+        while True:
+            await trio.lowlevel.checkpoint()
+            if self._closed:
+                raise ConnectionClosed("the mock transport is closed")
+            if self._begun:
+                one = self._begun.popleft()
+                if one is None:
+                    raise ConnectionFailed("the mock transport was told to disconnect")
+                return one if isinstance(one, bytes) else messages.encode(one)
+            reply = self._script.first_in_order()
+            if reply is None:
+                raise LocalProtocolError("no response was added to the mock transport")
+            await trio.sleep(reply.delay)
+            self._script.drop_first()
+            self._begun.extend([*reply.messages(self._asked()), *([None] if reply.disconnect else [])])
 
     async def close(self) -> None:
         """Refuse everything from now on; a checkpoint."""

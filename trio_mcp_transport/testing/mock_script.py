@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from ..errors import RpcError
+from ..wire import messages
 from ..wire.messages import Notification, Request, Response
 from ..wire.meta import PROGRESS_TOKEN
 
@@ -69,12 +70,12 @@ def progress(value: float, total: float | None = None, message: str | None = Non
     return make
 
 
-Answer = Reply | Mapping[str, Any] | RpcError | Response | bytes | None
+Answer = Reply | Mapping[str, Any] | RpcError | Response | Request | Notification | bytes | None
 """What may stand for a reply."""
 
 
 def as_reply(answer: Answer) -> Reply:
-    """Return the reply that a result, an error, a response or bytes stand for; a response gets the request's id.
+    """Return the reply that a result, an error, a message or bytes stand for; a response gets the request's id.
 
     Raises:
         TypeError: It stands for none.
@@ -86,13 +87,15 @@ def as_reply(answer: Answer) -> Reply:
             return Reply(error=answer)
         case Response():
             return Reply(result=answer.result) if answer.error is None else Reply(error=answer.error)
+        case Request() | Notification():
+            return Reply(raw=messages.encode(answer))
         case bytes() | bytearray() | memoryview():
             return Reply(raw=bytes(answer))
         case None:
             return Reply()
         case Mapping():
             return Reply(result=answer)
-    raise TypeError(f"a reply is a mapping, an RpcError, a Response, bytes or a Reply, not {answer!r}")
+    raise TypeError(f"a reply is a mapping, an RpcError, a message, bytes or a Reply, not {answer!r}")
 
 
 class Script:
@@ -113,7 +116,8 @@ class Script:
         for answer in answers:
             if not callable(answer):
                 as_reply(answer)
-        *first, last = answers or ({},)
+        answers = answers or ({},)
+        *first, last = answers
         queue = self._by_method.setdefault(method, deque())
         queue.extend(first if always else answers)
         if always:
@@ -136,9 +140,13 @@ class Script:
             return None
         return as_reply(answer(request) if callable(answer) else answer)
 
-    def next_in_order(self) -> Reply | None:
-        """Take the next reply that belongs to no method, or None."""
-        return as_reply(self._in_order.popleft()) if self._in_order else None
+    def first_in_order(self) -> Reply | None:
+        """Return the next reply that belongs to no method, or None; it stays."""
+        return as_reply(self._in_order[0]) if self._in_order else None
+
+    def drop_first(self) -> None:
+        """Take it away."""
+        self._in_order.popleft()
 
     def left(self) -> list[str]:
         """Say which replies nobody asked for."""
