@@ -273,12 +273,12 @@ async def test_a_pair_gives_all_that_a_reply_holds(autojump_clock: trio.testing.
     mock.add_response(Reply(silent=True))
     mock.add_response(Reply(result={"a": 1}, notifications=[Notification("n")], disconnect=True))
     mock.add_response(Request(1, "m"))
-    assert messages.decode(await mock.receive()) == Notification("n")
+    assert await mock.receive() == messages.encode(Notification("n"))
     answer = messages.decode(await mock.receive())
     assert isinstance(answer, Response) and answer.result == {"a": 1}
     with pytest.raises(ConnectionFailed, match="told to disconnect"):
         await mock.receive()
-    assert messages.decode(await mock.receive()) == Request(1, "m")
+    assert await mock.receive() == messages.encode(Request(1, "m"))
 
 
 async def test_a_cancelled_receive_loses_no_response(autojump_clock: trio.testing.MockClock) -> None:
