@@ -10,7 +10,13 @@ from tests.websocket_peer import handshake
 from trio_mcp_transport.errors import ConnectionFailed
 from trio_mcp_transport.testing.streams import byte_stream_pair
 from trio_mcp_transport.transports.websocket_opening import answer_upgrade, ask_upgrade
-from trio_mcp_transport.wire.websocket_handshake import ClientHandshake, Refusal, ServerHandshake, Upgrade
+from trio_mcp_transport.wire.websocket_handshake import (
+    ClientHandshake,
+    HandshakeRefused,
+    Refusal,
+    ServerHandshake,
+    Upgrade,
+)
 
 
 async def test_both_sides_agree() -> None:
@@ -77,3 +83,25 @@ async def test_a_peer_that_does_not_take_the_answer_is_given_up(autojump_clock: 
         nursery.start_soon(ours.send_all, handshake())
         assert await answer_upgrade(theirs, ServerHandshake(), trio.current_time() + 5) is None
     assert trio.current_time() < 5.5
+
+
+@pytest.mark.parametrize(
+    "head", ["HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked", "HTTP/1.0 401 Unauthorized"]
+)
+async def test_a_refusal_is_not_hidden_by_a_connection_that_stays_open(
+    head: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    ours, theirs = byte_stream_pair()
+
+    async def refuse() -> None:
+        await theirs.send_all(f"{head}\r\n\r\nwhy: ".encode())
+        while True:
+            await trio.sleep(0.4)
+            await theirs.send_all(b".")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(refuse)
+        with pytest.raises(HandshakeRefused, match=r"401 Unauthorized: 'why: \.\.'") as caught:
+            await ask_upgrade(ours, ClientHandshake("localhost"))
+        nursery.cancel_scope.cancel()
+    assert caught.value.status == 401 and trio.current_time() == 1.0

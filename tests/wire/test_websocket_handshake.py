@@ -433,3 +433,12 @@ def test_interim_answers_are_skipped() -> None:
     assert client.feed(interim * 4) is Signal.NEED_DATA
     with pytest.raises(HandshakeRefused, match="103"):
         client.feed(interim + b"x" * 512)
+
+
+def test_a_no_of_an_older_http_is_a_no() -> None:
+    client = ClientHandshake("h")
+    assert not client.refused
+    assert client.feed(b"HTTP/1.0 404 Not here\r\n\r\n") is Signal.NEED_DATA
+    assert client.refused
+    with pytest.raises(HandshakeRefused, match="404 Not Found"):
+        client.feed(b"")

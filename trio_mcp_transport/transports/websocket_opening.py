@@ -6,6 +6,7 @@ never keep a peer that asked wrongly longer than it takes to tell it so.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
@@ -21,7 +22,8 @@ HANDSHAKE_DEADLINE: Final = 10.0
 """Seconds for TLS and the request of a new connection, together (websockets' ``open_timeout``: 10)."""
 
 LINGER: Final = 1.0
-"""Seconds for which a refused peer may go on writing, so that no reset overtakes the refusal."""
+"""Seconds for which a refused peer may go on writing, so that no reset overtakes the refusal; and seconds for the body of
+a refusal that a client got."""
 
 TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -78,8 +80,15 @@ async def ask_upgrade(stream: trio.abc.Stream, handshake: ClientHandshake) -> Up
     try:
         await stream.send_all(handshake.request)
         answer = handshake.feed(bytes(await stream.receive_some()))
+        deadline = math.inf
         while isinstance(answer, Signal):
-            answer = handshake.feed(bytes(await stream.receive_some()))
+            if handshake.refused:
+                # Whoever keeps the connection of its refusal open, or drips the rest, must not hide the refusal.
+                deadline = min(deadline, trio.current_time() + LINGER)
+            chunk = b""
+            with trio.CancelScope(deadline=deadline):
+                chunk = bytes(await stream.receive_some())
+            answer = handshake.feed(chunk)
         return answer
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         raise ConnectionFailed(f"the connection broke in the handshake: {error.__cause__ or error}") from error

@@ -231,6 +231,11 @@ class ClientHandshake:
         self._body = b""
         self._done = False
 
+    @property
+    def refused(self) -> bool:
+        """Whether the answer is a no, of which only an excerpt of its body is still awaited: ``b""`` ends that too."""
+        return self._refused is not None
+
     def feed(self, data: bytes) -> Upgrade | Literal[Signal.NEED_DATA]:
         """Take bytes of the server; ``b""`` says that it ended the stream.
 
@@ -325,7 +330,9 @@ def _field_line(name: str, value: str) -> str:
 def _status(head: Head) -> int:
     version, _, rest = head.start.partition(" ")
     status = rest.partition(" ")[0]
-    if version != "HTTP/1.1" or len(status) != 3 or not (status.isascii() and status.isdecimal()):
+    # A server of HTTP/1.0 can say no, and its no says more than its version.
+    versions = ("HTTP/1.1",) if status == "101" else ("HTTP/1.1", "HTTP/1.0")
+    if version not in versions or len(status) != 3 or not (status.isascii() and status.isdecimal()):
         raise HeadError(400, "no status line of HTTP/1.1")
     return int(status)
 
