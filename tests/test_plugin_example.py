@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from tests.package_tree import ROOT
-from trio_mcp_transport import ConnectionFailed, open_client
+from trio_mcp_transport import ConfigError, ConnectionFailed, open_client
 from trio_mcp_transport.registry import TransportPlugin, client_transport_for, server_transport_for, transport_names
 from trio_mcp_transport.testing.check_transport import check_transport
 
@@ -124,6 +124,13 @@ def test_without_it_the_name_is_unknown_and_with_it_it_is_offered(installed: Pat
     assert status == 2 and "tunnel: is no scheme" in errors
     status, _, errors = trio_mcp(installed, tmp_path, "call", "x", "--to", "pigeon:x")
     assert status == 2 and "tunnel: (a plug-in of trio-mcp-tunnel)" in errors
+
+
+@pytest.mark.parametrize("rest", ["", "'unbalanced"])
+@pytest.mark.parametrize("make", [client_transport_for, server_transport_for])
+def test_what_is_no_command_is_refused_with_its_form(on_path: None, make: Any, rest: str) -> None:
+    with pytest.raises(ConfigError, match=r"refuses .*its form: tunnel:COMMAND"):
+        make(f"tunnel:{rest}")
 
 
 async def test_what_it_raises_reaches_the_caller_with_its_cause(on_path: None) -> None:

@@ -28,9 +28,9 @@ from trio_mcp_transport.pipe.server import SERVER_MESSAGE_SIZE
 from trio_mcp_transport.registry import TransportPlugin
 
 
-async def carry(command: str, serve: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
+async def carry(command: list[str], serve: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
     """Run the program, serve its streams, and give it a moment to carry on what it was given last."""
-    start = partial(trio.run_process, shlex.split(command), stdin=PIPE, stdout=PIPE, check=False)
+    start = partial(trio.run_process, command, stdin=PIPE, stdout=PIPE, check=False)
     async with trio.open_nursery() as nursery:
         process = await nursery.start(start)
         await serve(trio.StapledStream(process.stdin, process.stdout))
@@ -41,7 +41,8 @@ async def carry(command: str, serve: Callable[[trio.abc.Stream], Awaitable[None]
 
 @attrs.define(eq=False)
 class Tunnel:
-    command: str
+    # What is no command is refused here, before anything is opened: the registry makes a ConfigError of it.
+    command: list[str] = attrs.field(converter=shlex.split, validator=attrs.validators.min_len(1))
     used: bool = False
 
 
@@ -51,7 +52,7 @@ class TunnelServer(Tunnel, ServerTransport):
             raise LocalProtocolError("a transport object runs once")
         self.used = True
         codec = NewlineCodec(exchanges.limits.message_size(SERVER_MESSAGE_SIZE))
-        task_status.started((f"tunnel:{self.command}",))
+        task_status.started((f"tunnel:{shlex.join(self.command)}",))
         await carry(self.command, lambda stream: serve_stream(exchanges, stream, codec, transport="tunnel"))
 
 
