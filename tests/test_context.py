@@ -63,7 +63,7 @@ def test_it_offers_neither_a_request_nor_a_store_of_the_connection() -> None:
         "envelope",
         "exchange",
         "headers",
-        "leave",
+        "last_cause",
         "log",
         "metadata",
         "notify",

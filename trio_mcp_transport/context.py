@@ -83,16 +83,17 @@ class MessageContext:
         envelope: The terms of this message.
         received_at: Trio's clock when the message was read, in seconds.
         exchange: The exchange it belongs to, until it ends; None for the context of a connection hook.
+        last_cause: Why the exchange was cancelled, once it has ended; ask `cancel_cause`.
     """
 
-    __slots__ = ("_cause", "_metadata", "_progress", "connection", "envelope", "exchange", "received_at")
+    __slots__ = ("_metadata", "_progress", "connection", "envelope", "exchange", "last_cause", "received_at")
 
     def __init__(self, connection: ConnectionInfo, envelope: Envelope, received_at: float = 0.0) -> None:
         self.connection: ConnectionInfo = connection
         self.envelope: Envelope = envelope
         self.received_at: float = received_at
         self.exchange: Exchange | None = None
-        self._cause: CancelCause | None = None
+        self.last_cause: CancelCause | None = None
         self._metadata: dict[str, Any] | None = None
         self._progress = -math.inf
 
@@ -155,7 +156,7 @@ class MessageContext:
         """
         exchange = self.exchange
         if exchange is None:
-            return self._cause
+            return self.last_cause
         if exchange.cause is not None:
             return exchange.cause
         if trio.current_effective_deadline() == -math.inf:
@@ -163,10 +164,6 @@ class MessageContext:
 
             return CancelCause.SERVICE
         return None
-
-    def leave(self, cause: CancelCause | None) -> None:
-        """Part from the exchange, which has ended; the exchange does so itself."""
-        self.exchange, self._cause = None, cause
 
     @property
     def metadata(self) -> dict[str, Any]:

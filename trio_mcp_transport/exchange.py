@@ -165,7 +165,8 @@ class Exchange:
         if not self.ended:
             self.ended = True
             # Exchange and context point at each other: parted here, both are freed at once, without the collector.
-            self.context.leave(self.cause)
+            context = self.context
+            context.exchange, context.last_cause = None, self.cause
             if not self.answered:
                 self.outbox.finish(self)
 

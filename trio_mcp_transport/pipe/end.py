@@ -159,7 +159,10 @@ class PipeEnd:
         if not isinstance(terms, Envelope):
             self._answer(request, Response(request.id, terms))
             return
-        context = self.era.context(terms, self.received_at)
+        if terms.modern:
+            context = MessageContext(self.info, terms, self.received_at)
+        else:
+            context = self.era.context(terms, self.received_at)
         exchange = Exchange(request, context, self.outbox, size=request.size)
         if not self.accepting:
             exchange.cancel(CancelCause.DRAIN)
@@ -250,7 +253,9 @@ class PipeEnd:
     def _on_answered(self, exchange: Exchange, message: Message) -> None:
         request = exchange.message
         if type(request) is Request:
-            self.exchanges.answered(request.id, exchange)
+            # As `ExchangeTable.answered`, without the call: this is done for every answer.
+            if (by_id := self.exchanges.by_id).get(request.id) is exchange:
+                del by_id[request.id]
             if request.method == "initialize" and type(message) is Response:
                 self.era.answered(request, message)
 

@@ -14,6 +14,7 @@ from ..errors import LocalProtocolError, MessageError, RpcError
 from . import jsontext, meta, mrtr
 from .codes import INVALID_PARAMS, UNSUPPORTED_REVISION
 from .envelope import Envelope, ServerInfo, plain_object
+from .meta import CLIENT_CAPABILITIES, CLIENT_INFO, PROTOCOL_VERSION, SERVER_INFO
 from .revisions import MODERN
 
 __all__ = [
@@ -82,13 +83,14 @@ class ModernEnvelope(Envelope):
             raise LocalProtocolError(f"resultType {kind!r} is neither of the core nor of a declared extension")
         elif kind == "input_required":
             mrtr.check(method, _decoded(members), self.client_capabilities)
-        if type(members.get("_meta")) is dict:
+        if "_meta" not in members:
+            if self.server_info is not None:
+                members["_meta"] = {SERVER_INFO: self.server_info.implementation}
+            return members
+        if type(members["_meta"]) is dict:
             meta.check_application_meta(members["_meta"])
         if self.server_info is not None:
-            if "_meta" in members:
-                _add_meta(members, meta.SERVER_INFO, self.server_info.implementation)
-            else:
-                members["_meta"] = {meta.SERVER_INFO: self.server_info.implementation}
+            _add_meta(members, SERVER_INFO, self.server_info.implementation)
         return members
 
 
@@ -125,7 +127,7 @@ def _add_meta(members: dict[str, Any], key: str, value: Any) -> None:
 def speaks_modern(params: Mapping[str, Any]) -> bool:
     """Tell whether params carry the modern version key, whatever its value: that alone makes the era (D-17)."""
     found = params.get("_meta")
-    return type(found) is dict and meta.PROTOCOL_VERSION in found
+    return type(found) is dict and PROTOCOL_VERSION in found
 
 
 def read_envelope(
@@ -150,22 +152,22 @@ def read_envelope(
     found = params.get("_meta")
     if type(found) is not dict:
         raise RpcError(INVALID_PARAMS, "params._meta is required and is an object")
-    revision = found.get(meta.PROTOCOL_VERSION)
-    capabilities = found.get(meta.CLIENT_CAPABILITIES)
+    revision = found.get(PROTOCOL_VERSION)
+    capabilities = found.get(CLIENT_CAPABILITIES)
     if type(revision) is not str:
-        raise RpcError(INVALID_PARAMS, f"params._meta needs the string {meta.PROTOCOL_VERSION}")
+        raise RpcError(INVALID_PARAMS, f"params._meta needs the string {PROTOCOL_VERSION}")
     if type(capabilities) is not dict:
-        raise RpcError(INVALID_PARAMS, f"params._meta needs the object {meta.CLIENT_CAPABILITIES}")
+        raise RpcError(INVALID_PARAMS, f"params._meta needs the object {CLIENT_CAPABILITIES}")
     if revision not in supported:
         data = {"supported": list(supported), "requested": revision}
         raise RpcError(UNSUPPORTED_REVISION, f"protocol revision {revision} is not supported", data)
     envelope = ModernEnvelope(revision, server_info, result_types)
     envelope.client_capabilities = capabilities
     if len(found) > 2:
-        info = found.get(meta.CLIENT_INFO)
+        info = found.get(CLIENT_INFO)
         if info is not None:
             if type(info) is not dict or type(info.get("name")) is not str or type(info.get("version")) is not str:
-                raise RpcError(INVALID_PARAMS, f"{meta.CLIENT_INFO} has a string name and a string version")
+                raise RpcError(INVALID_PARAMS, f"{CLIENT_INFO} has a string name and a string version")
             envelope.client_info = info
         if len(found) > 3 or info is None:
             _read_optional(envelope, found)
