@@ -202,3 +202,12 @@ async def test_while_it_is_heard_out_a_flood_is_taken_in_turns_too(autojump_cloc
         nursery.cancel_scope.cancel()
     assert trio.current_time() == 0.0 and "1000" in str(link.explain(ConnectionClosed("?")))
     assert others >= 3
+
+
+async def test_a_goodbye_to_a_peer_that_reads_nothing_ends_at_the_close_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    link, _ = linked(capacity=4)
+    await link.write([b"full"])
+    await link.say_goodbye(1001)
+    assert trio.current_time() == 3.0

@@ -459,3 +459,28 @@ async def test_the_address_can_be_connected_to(engine: Engine) -> None:
 def test_what_cannot_work_is_refused_when_it_is_made(engine: Engine, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         WebSocketServerTransport(engine=engine, **options)
+
+
+async def test_a_peer_that_talks_and_does_not_read_survives_an_unsent_ping(
+    engine: Engine, autojump_clock: trio.testing.MockClock
+) -> None:
+    room = 1000
+
+    async def fill(request: Request, context: MessageContext) -> Any:
+        return {"filling": "x" * int((request.params or {})["size"])}
+
+    pings = {"ping_interval": 5.0, "ping_deadline": 5.0}
+    async with serve_websocket(engine, fill, streams=byte_stream_pair(room), options=pings) as peer:
+        await peer.send_json(modern_request(1, params={"size": 500}))
+        _, answer = await peer.receive()
+        await peer.send_json(modern_request(2, params={"size": 500 + room - len(answer) - 4}))
+        for _ in range(3):
+            await trio.sleep(4.0)
+            await peer.send(PONG)
+            await trio.sleep(4.0)
+        assert (await peer.receive_json())["id"] == 2
+        await peer.send_json(modern_request(3, params={"size": 1}))
+        opcodes = []
+        while (got := await peer.receive())[0] == PING:
+            opcodes.append(PING)
+        assert opcodes and json.loads(got[1])["id"] == 3

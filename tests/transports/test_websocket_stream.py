@@ -154,3 +154,29 @@ async def test_what_came_behind_the_handshake_survives_a_cancelled_read() -> Non
         scope.cancel()
         await stream.receive_some()
     assert await stream.receive_some() == behind
+
+
+async def test_a_write_that_was_cancelled_before_its_first_byte_tears_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stream, peer = await opened(capacity=4)
+    await stream.send_all(b"full")
+    with trio.move_on_after(1.0) as scope:
+        await stream.send_all(b"ping")
+    assert scope.cancelled_caught and not stream.torn and not stream.busy
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_all, b"text")
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.busy and not stream.torn
+        received = b""
+        while len(received) < 12:
+            received += await peer.receive_some()
+    assert received == b"fullpingtext"
+
+
+async def test_a_peer_without_room_is_given_up_at_the_write_deadline(autojump_clock: trio.testing.MockClock) -> None:
+    stream, _ = await opened(capacity=4)
+    await stream.send_all(b"full")
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(b"more")
+    assert trio.current_time() == 9.0 and isinstance(stream.failure, DeadlineExceeded)

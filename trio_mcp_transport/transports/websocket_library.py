@@ -333,7 +333,7 @@ class LibraryLink:
     async def close_now(self, code: int, reason: str = "") -> None:
         """Send a Close if nothing stands in its way, and wait for nobody.  A checkpoint; shielded and bounded."""
         stream = self._stream
-        if self._closing or stream.torn or stream.close_sent:
+        if self._closing or stream.busy or stream.close_sent:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._closing = True

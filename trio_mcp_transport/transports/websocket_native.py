@@ -246,11 +246,11 @@ class NativeLink(FramedLink):
             return
         self._closing = True
         self._frames.close(code)
-        try:
-            await self._send(self._frames.bytes_to_send())
-        except (trio.BrokenResourceError, trio.ClosedResourceError, DeadlineExceeded):
-            return
         with trio.move_on_after(self._close_deadline):
+            try:
+                await self._send(self._frames.bytes_to_send())
+            except (trio.BrokenResourceError, trio.ClosedResourceError, DeadlineExceeded):
+                return
             if self._violation is not None:
                 await discard(self._stream)
             else:

@@ -22,8 +22,8 @@ HANDSHAKE_DEADLINE: Final = 10.0
 """Seconds for TLS and the request of a new connection, together (websockets' ``open_timeout``: 10)."""
 
 LINGER: Final = 1.0
-"""Seconds for which a refused peer may go on writing, so that no reset overtakes the refusal.  On the other side, seconds
-for the body of a refusal."""
+"""Seconds for which a refused peer may go on writing, so that no reset overtakes the refusal; and seconds that a client
+gives the body of a refusal."""
 
 TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 

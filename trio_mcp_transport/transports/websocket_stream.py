@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -61,7 +61,7 @@ class EngineStream(trio.abc.Stream):
         pulse: When the peer was last heard.
         failure: Why the stream ended, where it was not the peer who ended it.
         close_sent: Whether the library has written a Close frame.
-        torn: Whether a write is under way, or was cut off.
+        torn: Whether a write has begun and not ended: it is under way, or was cut off.
     """
 
     def __init__(
@@ -188,27 +188,38 @@ class EngineStream(trio.abc.Stream):
             while self._pending:
                 if self.torn:
                     raise trio.BrokenResourceError("an earlier write was cut off")
-                data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
-                self._pending.clear()
-                self.torn = True
-                await self._write(data)
-                self.torn = False
+                if len(self._pending) > 1:
+                    self._pending[:] = [b"".join(self._pending)]
+                await self._write_first(self._pending[0])
         finally:
             self._flushing = False
             self._flushed.unpark_all()
 
-    async def _write(self, data: bytes) -> None:
+    async def _write_first(self, data: bytes) -> None:
+        """Write what waits first; cancelled before a byte of it left, it goes on waiting and nothing is torn."""
         # What fits at once costs no scope and no checkpoint: the library had several on its way here.
         start = 0 if self._send_nowait is None else self._send_nowait(data)
-        if start == len(data):
-            return
+        if not start:
+            # A ping has its own deadline, and a peer that reads nothing may yet be heard before it.
+            await self._within_deadline(self.inner.wait_send_all_might_not_block)
+        del self._pending[0]
+        self.torn = True
         view = memoryview(data)
         for at in range(start, len(data), SLICE):
-            with trio.move_on_after(self._write_deadline) as scope:
-                await self.inner.send_all(view[at : at + SLICE])
-            if scope.cancelled_caught:
-                self.failure = DeadlineExceeded("write", self._write_deadline, "the peer reads nothing")
-                raise trio.BrokenResourceError("the peer reads nothing")
+            await self._within_deadline(self.inner.send_all, view[at : at + SLICE])
+        self.torn = False
+
+    async def _within_deadline(self, step: Callable[..., Awaitable[None]], *args: memoryview) -> None:
+        with trio.move_on_after(self._write_deadline) as scope:
+            await step(*args)
+        if scope.cancelled_caught:
+            self.failure = DeadlineExceeded("write", self._write_deadline, "the peer reads nothing")
+            raise trio.BrokenResourceError("the peer reads nothing")
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody else is writing or waits to, or a write was cut off: no place for a frame of another."""
+        return self._flushing or self.torn
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait for room; a checkpoint."""
