@@ -144,6 +144,12 @@ async def test_what_the_object_raises_comes_after_what_it_gave() -> None:
             assert caught.value.__cause__ is broken
 
 
+async def test_what_is_not_bytes_is_refused() -> None:
+    async with BufferedTransport(Scripted(5)) as buffered:
+        with pytest.raises(errors.ConnectionFailed, match="int, not bytes"):
+            await buffered.receive()
+
+
 async def test_the_end_of_the_peer_is_told_again() -> None:
     async with BufferedTransport(Scripted(b"a", b"")) as buffered:
         assert await buffered.receive() == b"a"

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from trio_mcp_transport import errors
-from trio_mcp_transport.adapters.bytes_link import BytesLink, BytesTransport, largest_of
+from trio_mcp_transport.adapters.bytes_link import BytesLink, BytesTransport, largest_of, received
 from trio_mcp_transport.deadlines import DeadlineExceeded
 from trio_mcp_transport.limits import Limits
 from trio_mcp_transport.wire.messages import Notification, Request, Response
@@ -51,6 +51,13 @@ def make(transport: BytesTransport, *, serving: bool = True, largest: int = 1000
 
 def closed() -> Exception:
     return type("Closed", (Exception,), {})()
+
+
+def test_what_was_received_becomes_bytes_of_our_own() -> None:
+    assert [type(received(data)) for data in (b"x", bytearray(b"x"), memoryview(b"x"))] == [bytes] * 3
+    for wrong in (3, "text", None, [1]):
+        with pytest.raises(TypeError, match="not bytes"):
+            received(wrong)
 
 
 def test_any_object_with_the_three_methods_is_one() -> None:

@@ -198,6 +198,19 @@ async def test_two_clients_with_one_id_get_their_own_answers() -> None:
     assert results == {"a": "a", "b": "b"}
 
 
+async def test_closing_in_another_task_ends_a_receive_that_waits() -> None:
+    async def wait(transport: BytesView) -> None:
+        with pytest.raises(ConnectionClosed):
+            await transport.receive()
+
+    for made in (raw_client(), raw_server()):
+        async with made as (transport, _), trio.open_nursery() as nursery:
+            nursery.start_soon(wait, transport)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(5):
+                await transport.close()
+
+
 async def test_one_that_is_closed_before_its_tasks_ran_does_not_connect() -> None:
     ours, _ = trio.testing.memory_stream_pair()
     peer = ClientPeer(StreamClientTransport(ours), Limits())

@@ -23,7 +23,7 @@ from ..errors import (
     MessageTooLarge,
     TransportError,
 )
-from .bytes_link import BytesTransport, largest_of
+from .bytes_link import BytesTransport, largest_of, received
 from .mapping import mapped
 
 __all__ = ["BufferedConfig", "BufferedTransport"]
@@ -291,7 +291,7 @@ class BufferedTransport:
                 await self._reads.wait_for_room()
                 try:
                     with mapped("receiving failed"):
-                        message = bytes(await self._inner.receive())
+                        message = received(await self._inner.receive())
                 except MessageError as error:
                     self._reads.put(error)
                 else:

@@ -19,7 +19,7 @@ from ..wire.messages import Batch, Message, Request, Response
 from ..wire.signals import Signal
 from .mapping import mapped
 
-__all__ = ["BytesLink", "BytesTransport", "largest_of"]
+__all__ = ["BytesLink", "BytesTransport", "largest_of", "received"]
 
 
 @runtime_checkable
@@ -47,6 +47,17 @@ def largest_of(transport: object) -> int | None:
     """Return the largest message a transport says it takes, in bytes, or None where it says nothing."""
     largest = getattr(transport, "max_message_size", None)
     return largest if type(largest) is int else None
+
+
+def received(data: object) -> bytes:
+    """Return what `receive` gave, as bytes of our own.
+
+    Raises:
+        TypeError: It is none; ``bytes`` would make zeros of a number.
+    """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"receive() returned {type(data).__name__}, not bytes")
+    return bytes(data)
 
 
 class BytesLink:
@@ -109,9 +120,7 @@ class BytesLink:
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             with mapped("receiving failed"):
-                data = await self._transport.receive()
-                if not isinstance(data, bytes | bytearray | memoryview):
-                    raise TypeError(f"receive() returned {type(data).__name__}, not bytes")
+                data = received(await self._transport.receive())
         except MessageError as error:
             # One unreadable message.  The checkpoint below keeps a transport that raises for ever from taking the loop.
             self._ready = error
@@ -121,7 +130,7 @@ class BytesLink:
             self._ended = True
         else:
             self._ended = not data
-            self._ready = bytes(data) or None
+            self._ready = data or None
             self._metrics.bytes_received += len(data)
         # A receive that need not wait may pass no checkpoint of its own.
         await trio.lowlevel.cancel_shielded_checkpoint()

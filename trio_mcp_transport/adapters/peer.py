@@ -136,7 +136,7 @@ class Peer(MessageHandler):
                 return self._late.popleft()
             try:
                 item = await self._inbox.receive()
-            except trio.EndOfChannel:
+            except (trio.EndOfChannel, trio.ClosedResourceError):
                 raise self._end() from None
             if isinstance(item, MessageError):
                 raise item
