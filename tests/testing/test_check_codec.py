@@ -256,6 +256,13 @@ class OwesOnce(ToyCodec):
         return owed
 
 
+class InheritsAnEnd(NewlineCodec):
+    """Its frames are others than those of its base, and a connection would not notice."""
+
+    def encode_parts(self, payload: bytes) -> tuple[bytes, ...]:
+        return (*super().encode_parts(payload)[:-1], b"\r\n")
+
+
 class BadSum(FramingError):
     """An error of the codec's own."""
 
@@ -334,6 +341,7 @@ def test_near_misses_that_are_refused_pass() -> None:
         (NeverMovesOn, "^garbage: more answers than bytes"),
         (WritingForgetsWhatIsHalfRead, "^both ways: .* read while writing"),
         (ReadingSpoilsWhatIsWritten, "^both ways: .* written while reading"),
+        (InheritsAnEnd, "^round trip: encode makes .* but json_end is"),
         (OwesForEver, "^owed: bytes_to_send gives b'pong' and then"),
         (OwesABuffer, "^(owed: bytes_to_send returned bytearray|fresh: )"),
     ],

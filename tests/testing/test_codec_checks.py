@@ -14,6 +14,7 @@ from trio_mcp_transport.testing.codec_checks import (
     check_early_refusal,
     check_fresh,
     check_garbage,
+    check_json_end,
     check_limit,
     check_round_trip,
     check_truncation,
@@ -64,6 +65,17 @@ def test_a_right_codec_has_no_complaints() -> None:
     check_truncation(TOY, [b"a", b"bcd"], [b"1:a", b"3:bcd"])
     check_chunking(TOY, b"1:axx", [b"1:a", b"xx"])
     check_garbage(TOY, [b"\xff", b"\x00"])
+
+
+def test_an_end_for_json_has_to_be_what_encode_appends() -> None:
+    class Spaced(NewlineCodec):
+        def encode(self, payload: bytes) -> bytes:
+            return payload + b" \n"
+
+    check_json_end(TOY, b"{}")
+    check_json_end(CodecCase(NewlineCodec, 5), b"{}")
+    with pytest.raises(AssertionError, match=r"^round trip: encode makes .* but json_end is"):
+        check_json_end(CodecCase(Spaced, 5), b"{}")
 
 
 def test_complaints_show_the_bytes() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "check_early_refusal",
     "check_fresh",
     "check_garbage",
+    "check_json_end",
     "check_limit",
     "check_round_trip",
     "check_truncation",
@@ -179,6 +180,15 @@ def check_both_ways(case: CodecCase, payloads: Sequence[bytes], chunks: Sequence
         _feed(other, frame)
         _pull(other, answers, case.resumes, 2 * sum(map(len, written)) + 16)
     _require(answers == wanted, "both ways", f"{wanted!r}, written while reading, arrives as {answers}")
+
+
+def check_json_end(case: CodecCase, text: bytes) -> None:
+    """A codec with ``json_end`` is not asked to encode JSON: a connection appends that, so both must be the same."""
+    codec = case.make(case.limit)
+    end: bytes | None = getattr(codec, "json_end", None)
+    if end is not None:
+        frame = codec.encode(text)
+        _require(text + end == frame, "round trip", f"encode makes {frame!r} of {text!r}, but json_end is {end!r}")
 
 
 def check_chunking(case: CodecCase, stream: bytes, chunks: Sequence[bytes]) -> None:

@@ -106,6 +106,8 @@ def _check_messages(case: CodecCase, quiet: settings) -> None:
         taken, frames = frames_of(case, texts)
         if taken != texts:
             raise AssertionError("round trip: encode refuses a JSON-RPC message")
+        for text in texts:
+            codec_checks.check_json_end(case, text)
         codec_checks.check_round_trip(case, texts, data.draw(chunkings(b"".join(frames)), "chunks"))
 
     round_trip()
