@@ -48,7 +48,7 @@ async def say(client: Client, text: str) -> None:
 # modern client, modern server.
 
 
-@pytest.mark.requirement("M-VN-05")
+@pytest.mark.requirement("M-VN-05", "X-01")
 @pytest.mark.parametrize("discover", [True, False])
 async def test_x1_modern_with_modern(discover: bool, record: WireRecord) -> None:
     with trio.fail_after(BOUND):
@@ -61,7 +61,7 @@ async def test_x1_modern_with_modern(discover: bool, record: WireRecord) -> None
     check_conversation(MODERN, record.messages("server"), record.messages("client"))
 
 
-@pytest.mark.requirement("M-VN-03", "M-BC-02")
+@pytest.mark.requirement("M-VN-03", "M-BC-02", "X-01")
 @pytest.mark.parametrize("program", [("fake_modern_server", "ok", MODERN), ("our_server", "modern")])
 @pytest.mark.parametrize(("era", "discover"), [("modern", True), ("modern", False), ("auto", True)])
 async def test_x1_a_version_error_leads_to_one_retry_with_the_common_version(
@@ -82,7 +82,7 @@ async def test_x1_a_version_error_leads_to_one_retry_with_the_common_version(
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.requirement("M-VN-03")
+@pytest.mark.requirement("M-VN-03", "X-01")
 @pytest.mark.parametrize("era", ["modern", "auto"])
 async def test_x1_no_common_version_is_a_clear_error_and_no_loop(era: Any, record: WireRecord) -> None:
     with trio.fail_after(BOUND):
@@ -94,7 +94,7 @@ async def test_x1_no_common_version_is_a_clear_error_and_no_loop(era: Any, recor
     assert record.methods("client") == ["server/discover"]
 
 
-@pytest.mark.requirement("M-VN-03")
+@pytest.mark.requirement("M-VN-03", "X-01")
 async def test_x1_no_common_version_without_a_probe_reaches_the_caller(record: WireRecord) -> None:
     with trio.fail_after(BOUND):
         async with open_client(
@@ -109,7 +109,7 @@ async def test_x1_no_common_version_without_a_probe_reaches_the_caller(record: W
 # modern client, legacy server.
 
 
-@pytest.mark.requirement("M-BC-04")
+@pytest.mark.requirement("M-BC-04", "X-02")
 @pytest.mark.parametrize("probe", ["-32601", "-32600", "empty", "silent"])
 async def test_x2_modern_with_legacy_fails_before_any_call(probe: str, record: WireRecord) -> None:
     transport = server(record, "fake_legacy_server", probe, LEGACY)
@@ -126,7 +126,7 @@ async def test_x2_modern_with_legacy_fails_before_any_call(probe: str, record: W
 # dual client, modern server.
 
 
-@pytest.mark.requirement("M-BC-01", "M-BC-02", "M-BC-07")
+@pytest.mark.requirement("M-BC-01", "M-BC-02", "M-BC-07", "X-03")
 async def test_x3_dual_with_modern_probes_once_and_stays_modern(record: WireRecord) -> None:
     with trio.fail_after(BOUND):
         async with open_client(server(record, "our_server", "modern")) as client:
@@ -141,7 +141,7 @@ async def test_x3_dual_with_modern_probes_once_and_stays_modern(record: WireReco
     check_conversation(MODERN, record.messages("server"), record.messages("client"))
 
 
-@pytest.mark.requirement("M-BC-02")
+@pytest.mark.requirement("M-BC-02", "X-03")
 @pytest.mark.parametrize("code", ["-32020", "-32021"])
 async def test_x3_a_recognised_modern_error_is_a_modern_server(code: str, record: WireRecord) -> None:
     with trio.fail_after(BOUND):
@@ -151,6 +151,7 @@ async def test_x3_a_recognised_modern_error_is_a_modern_server(code: str, record
     assert record.methods("client") == ["server/discover", "tools/call"]
 
 
+@pytest.mark.requirement("X-03")
 async def test_x3_dual_with_dual_is_modern(record: WireRecord) -> None:
     with trio.fail_after(BOUND):
         async with open_client(server(record, "our_server", "both")) as client:
@@ -162,7 +163,7 @@ async def test_x3_dual_with_dual_is_modern(record: WireRecord) -> None:
 # dual client, legacy server.
 
 
-@pytest.mark.requirement("M-BC-01", "M-BC-03", "M-BC-07")
+@pytest.mark.requirement("M-BC-01", "M-BC-03", "M-BC-07", "X-04")
 @pytest.mark.parametrize("probe", ["-32601", "-32602", "-32603", "-32600", "-32000", "1", "empty", "silent", "late"])
 async def test_x4_dual_with_legacy_falls_back_whatever_the_probe_meets(probe: str, record: WireRecord) -> None:
     transport = server(record, "fake_legacy_server", probe, LEGACY)
@@ -182,7 +183,7 @@ async def test_x4_dual_with_legacy_falls_back_whatever_the_probe_meets(probe: st
     assert check_conversation(LEGACY, record.messages("server"), rest) == 0
 
 
-@pytest.mark.requirement("M-BC-07")
+@pytest.mark.requirement("M-BC-07", "X-04")
 async def test_x4_the_era_is_kept_per_process_and_asked_again_of_the_next(record: WireRecord, home: Path) -> None:
     (home / "dies.py").write_text(DIES_ONCE)
     command = record.command([sys.executable, str(home / "dies.py"), str(PROGRAMS)])
@@ -216,7 +217,7 @@ else:
 # legacy client, modern server.
 
 
-@pytest.mark.requirement("M-BC-11", "M-BC-09")
+@pytest.mark.requirement("M-BC-11", "M-BC-09", "X-05")
 async def test_x5_legacy_with_modern_fails_with_the_versions_named(record: WireRecord) -> None:
     with trio.fail_after(BOUND):
         with pytest.raises(UnsupportedRevision) as caught:
@@ -231,6 +232,7 @@ async def test_x5_legacy_with_modern_fails_with_the_versions_named(record: WireR
 # legacy client, dual server.
 
 
+@pytest.mark.requirement("X-06")
 async def test_x6_legacy_with_dual_speaks_the_negotiated_revision(record: WireRecord) -> None:
     with trio.fail_after(BOUND):
         async with open_client(server(record, "our_server", "both"), era="legacy") as client:
@@ -244,6 +246,7 @@ async def test_x6_legacy_with_dual_speaks_the_negotiated_revision(record: WireRe
 # legacy client, legacy server.
 
 
+@pytest.mark.requirement("X-07")
 @pytest.mark.parametrize("revision", [LEGACY, "2025-06-18", "2025-03-26", "2024-11-05"])
 async def test_x7_legacy_with_legacy(revision: str, record: WireRecord) -> None:
     with trio.fail_after(BOUND):
@@ -253,7 +256,7 @@ async def test_x7_legacy_with_legacy(revision: str, record: WireRecord) -> None:
     assert record.methods("client") == ["initialize", "notifications/initialized", "tools/call"]
 
 
-@pytest.mark.requirement("L25-LC-08")
+@pytest.mark.requirement("L25-LC-08", "X-07")
 @pytest.mark.parametrize("era", ["legacy", "auto"])
 @pytest.mark.parametrize("revision", ["2099-01-01", MODERN])
 async def test_x7_an_unsupported_answer_to_initialize_disconnects(era: Any, revision: str, record: WireRecord) -> None:

@@ -120,6 +120,7 @@ def run_case(case: Case, request: pytest.FixtureRequest) -> Callable[[], Any]:
 
 
 @pytest.mark.requirement("M-CT-05", "M-BC-01", "M-BC-02", "M-BC-03", "M-BC-04", "M-VN-03")
+@pytest.mark.requirement("X-01", "X-02", "X-03", "X-04", "X-05", "X-06", "X-07", "L25-CT-01")
 @pytest.mark.parametrize("kind", SOCKETS)
 @pytest.mark.parametrize("case", MATRIX, ids=lambda case: case.id)
 async def test_the_matrix(channel: Channel, run_case: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ Spec map
 ========
 
 Every requirement of the Model Context Protocol that concerns a transport, in our words, and what proves that this
-package meets it. Ids that begin with ``M`` belong to revision 2026-07-28, ``L25`` to 2025-11-25, ``L18`` to 2025-06-18,
-``L03`` to 2025-03-26 and ``L11`` to 2024-11-05. The level is the word the specification uses, or why the row exists
-without one; after it stands whose duty it is. Rows without a test are either *offered* (the application decides),
-*carried* (passed through unharmed), a matter of *documentation*, or come *later*, with a part of the package that does
-not exist yet.
+package meets it. Ids that begin with ``M`` belong to revision 2026-07-28, ``L25`` to 2025-11-25, ``L18`` to
+2025-06-18, ``L03`` to 2025-03-26 and ``L11`` to 2024-11-05; ``X`` are the pairs of the compatibility matrix. The
+level is the word the specification uses, or why the row exists without one; after it stands whose duty it is. Rows
+without a test are either *offered* (the application decides), *carried* (passed through unharmed), a matter of
+*documentation*, or come *later*, with a part of the package that does not exist yet.
 
 The tests named here exist, ran and were not skipped in every full run of the test suite: a run that finds otherwise
 fails.

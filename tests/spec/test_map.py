@@ -70,11 +70,11 @@ def test_no_default_option_narrows_a_run(pytestconfig: pytest.Config) -> None:
     assert [option for option in defaults if option.startswith(narrowing)] == []
 
 
-def test_a_row_needs_proof_only_where_the_core_enforces_it() -> None:
+def test_a_row_needs_proof_only_where_a_finished_part_enforces_it() -> None:
     columns = {"revision": "2026-07-28", "role": "both", "level": "MUST", "text": "Do it.", "source": "basic"}
     judged = {
         (scope, own): Row(id="M-XX-01", scope=scope, own=own, **columns).needs_proof
-        for scope in ("core", "http")
+        for scope in ("core", "streams", "http")
         for own in ("enforce", "expose", "carry", "doc")
     }
-    assert [case for case, needed in judged.items() if needed] == [("core", "enforce")]
+    assert [case for case, needed in judged.items() if needed] == [("core", "enforce"), ("streams", "enforce")]
