@@ -20,7 +20,9 @@ def proofs() -> dict[str, list[str]]:
 
 
 def test_the_rows_are_all_there() -> None:
-    assert Counter(row.revision for row in ROWS.values()) == {
+    requirements = [row.revision for row in ROWS.values() if not row.id.startswith("X-")]
+    assert len(ROWS) == len(requirements) + 7  # the pairs of the compatibility matrix
+    assert Counter(requirements) == {
         "2026-07-28": 257,
         "2025-11-25": 68,
         "2025-06-18": 9,
