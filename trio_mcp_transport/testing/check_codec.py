@@ -37,12 +37,10 @@ def check_codec(
 
     * *fresh*: a new codec needs data, and an empty stream ends well;
     * *round trip*: what ``encode`` (or ``encode_parts``) accepts arrives, however it is cut, JSON-RPC messages too;
-    * *both ways*: what one codec writes between two chunks changes nothing of what it reads, nor the other way round;
-    * *owed*: ``bytes_to_send`` hands out what it has once;
+    * *both ways*, *owed*: writing disturbs no reading and reading no writing; ``bytes_to_send`` gives what it has once;
     * *chunking*: neither the cuts between chunks nor the moments of pulling change the outcome, type and text of an
       error included;
-    * *truncation*: a stream that ends anywhere gives the complete frames, and a `FramingError`, not `FrameTooLarge`,
-      unless it ended between two;
+    * *truncation*: a stream that ends inside a frame gives those before it, and a `FramingError`, not `FrameTooLarge`;
     * *limit*: one byte below the limit and the limit itself pass; one above raises `FrameTooLarge`, before the frame
       is complete; the frames after it follow only where the codec has a true ``resynchronises``;
     * *sticky*: the final answer, error or end, stays the answer whatever is fed;
