@@ -309,6 +309,40 @@ async def test_nothing_follows_a_torn_record() -> None:
     await far.aclose()
 
 
+async def test_nothing_follows_a_send_that_was_cancelled_while_another_task_was_writing() -> None:
+    near, far = await shaken(*pair_over(*byte_stream_pair(200_000)))
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def receive() -> None:
+            # What a receiver does that answers a key update: it sends, and then whatever else was encrypted meanwhile.
+            async with near._flushing:
+                await trio.sleep(0.1)
+            await near._flush()
+
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.05) as scope:
+            await near.send_all(b"x" * 100_000)
+        assert scope.cancelled_caught
+    for call in (lambda: near.send_all(b"more"), near.send_eof):
+        with pytest.raises(trio.BrokenResourceError, match="half a record"):
+            await call()
+    await near.aclose()
+    await far.aclose()
+
+
+async def test_an_end_that_was_cut_off_is_not_repeated_in_silence() -> None:
+    near, far = await shaken(*pair_over(*byte_stream_pair(1500)))
+    await near.send_all(b"x" * 1478)  # There is no room left for another record.
+    with trio.move_on_after(0.05) as scope:
+        await near.send_eof()
+    assert scope.cancelled_caught
+    with pytest.raises(trio.BrokenResourceError, match="half a record"):
+        await near.send_eof()
+    await near.aclose()
+    await far.aclose()
+
+
 async def test_both_directions_at_once_and_a_key_update_in_between() -> None:
     near, far = await shaken(*pair_over(*byte_stream_pair(3000)))
     data = bytes(range(256)) * 2000

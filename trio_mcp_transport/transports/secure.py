@@ -196,7 +196,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
             with memoryview(data) as whole, whole.cast("B") as view:
                 for start in range(0, len(view), RECORDS):
                     self._encrypt(view[start : start + RECORDS])
-                    await self._flush()
+                    await self._flush_or_break()
             if not data:
                 await checkpoint()
         finally:
@@ -234,8 +234,10 @@ class SecureStream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """Send ``close_notify`` and go on reading.  A checkpoint; may be repeated.
 
+        Cancelled, it may never reach the peer, and a repetition says so.
+
         Raises:
-            trio.BrokenResourceError: The connection broke.
+            trio.BrokenResourceError: The connection broke, or an earlier call was cancelled.
             trio.ClosedResourceError: The stream is closed.
             trio.BusyResourceError: Another task is sending.
         """
@@ -248,7 +250,9 @@ class SecureStream(trio.abc.HalfCloseableStream):
                 self._check_usable()
                 self._ended = True
                 self._tls.say_end()
-                await self._flush()
+                await self._flush_or_break()
+            elif self._broken == _TORN:
+                raise trio.BrokenResourceError(_TORN)  # Said before, and never heard by the peer.
         finally:
             self._sending = False
 
@@ -282,6 +286,16 @@ class SecureStream(trio.abc.HalfCloseableStream):
                 await self.stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             return
+
+    async def _flush_or_break(self) -> None:
+        """Send what was encrypted for a caller; cut off, nothing may follow, be it that another task sends the rest."""
+        done = False
+        try:
+            await self._flush()
+            done = True
+        finally:
+            if not done and self._broken is None:
+                self._broken = _TORN
 
     async def _flush(self) -> None:
         """Send what is encrypted, in order.  A checkpoint if there is anything."""
