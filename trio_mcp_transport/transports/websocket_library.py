@@ -119,7 +119,7 @@ async def open_library_link(
 
 
 class LibraryLink:
-    """Implements `websocket_closing.WebSocketLink` over a `trio_websocket.WebSocketConnection`."""
+    """Implements `websocket_engine.WebSocketLink` over a `trio_websocket.WebSocketConnection`."""
 
     resynchronises = False
 

@@ -38,7 +38,7 @@ FRAMES_AT_ONCE = 256
 
 
 class NativeLink(FramedLink):
-    """Implements `websocket_closing.WebSocketLink`; made after the handshake.
+    """Implements `websocket_engine.WebSocketLink`; made after the handshake.
 
     Attributes:
         pulse: When the peer was last heard.
