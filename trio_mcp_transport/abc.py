@@ -67,6 +67,10 @@ class FrameCodec(Protocol):
 
     ``feed`` only stores and ``next_frame`` pulls one, so that a cancelled consumer loses nothing and one chunk cannot
     become a flood of queued frames.  `testing.check_codec` certifies an implementation.
+
+    Three attributes are optional.  ``resynchronises``: true where frames follow `FrameTooLarge`.  ``encode_parts``: as
+    ``encode``, but returns the pieces of the frame, so that a large payload need not be copied.  ``json_end``: the
+    bytes behind a JSON text that make it a frame, where nothing stands in front and nothing can be refused.
     """
 
     def feed(self, data: bytes) -> None:

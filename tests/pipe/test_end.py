@@ -13,6 +13,7 @@ import trio.testing
 
 from tests.support import LEGACY, Wire, legacy_request, modern_request, serve_bytes, shake_hands
 from trio_mcp_transport import (
+    ClientTransport,
     Handlers,
     LegacyMessageContext,
     Limits,
@@ -22,11 +23,13 @@ from trio_mcp_transport import (
     RpcError,
     ServerTransport,
     Subscriptions,
+    open_client,
     serve,
 )
 from trio_mcp_transport.context import ConnectionInfo
 from trio_mcp_transport.errors import ConnectionClosed, ConnectionFailed, LocalProtocolError, TransportError
 from trio_mcp_transport.metrics import TransportMetrics
+from trio_mcp_transport.pipe.client import PipeConnection
 from trio_mcp_transport.pipe.framed import FramedLink
 from trio_mcp_transport.pipe.server import serve_link
 from trio_mcp_transport.testing import StallStream
@@ -485,3 +488,39 @@ async def test_a_peer_that_asks_the_codec_for_more_than_it_reads_is_given_up(
         await settle()
         nursery.cancel_scope.cancel()
     assert [type(error) for error in errors] == [ConnectionFailed]
+
+
+class UnclosableLink(FramedLink):
+    """Fails when it is closed, as somebody's stream may."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+async def test_what_closing_raises_is_told_to_the_log_and_ends_nothing_else(
+    side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    info = ConnectionInfo(transport="test", connection_id="test-1")
+
+    class OneServer(ServerTransport):
+        async def run(self, exchanges: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            task_status.started(("test:",))
+            kind = UnclosableLink if side == "server" else FramedLink
+            await serve_link(exchanges, kind(theirs, NewlineCodec(), exchanges.limits), info, TransportMetrics())
+
+    class OneClient(ClientTransport):
+        async def run(self, setup: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            kind = UnclosableLink if side == "client" else FramedLink
+            link = kind(ours, NewlineCodec(), setup.limits)
+            await PipeConnection(setup, link, info, TransportMetrics()).run(task_status=task_status)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, Handlers(lambda request, context: {}), OneServer()))
+        async with open_client(OneClient()) as client:
+            await client.request("m")
+    assert [record.message for record in caplog.records if "closing failed" in record.message] == [
+        "test-1: closing failed: the transport failed: OSError('the disk is full')"
+    ]

@@ -343,3 +343,12 @@ async def test_a_client_fails_its_calls_after_a_frame_too_large_that_is_final() 
         nursery.start_soon(near.send_all, b"x" * 301 + b"\n")
         with pytest.raises(FrameTooLarge):
             await client.request("x")
+
+
+def test_a_codec_that_encodes_in_another_way_is_not_passed_by() -> None:
+    class Shouting(NewlineCodec):
+        def encode_parts(self, payload: bytes) -> tuple[bytes, ...]:
+            return payload.upper(), b"\n"
+
+    link = FramedLink(trio.StapledStream(Recorder(), trio.testing.MemoryReceiveStream()), Shouting(), Limits())
+    assert link.encode(Notification("m")) == ((b'{"JSONRPC":"2.0","METHOD":"M"}', b"\n"), 31)

@@ -236,7 +236,7 @@ class PipeConnection:
         with trio.move_on_after(grace, shield=True):
             await self._setup.intake.report_close(end.context())
         with trio.move_on_after(grace, shield=True):
-            await self._setup.intake.contain(end.link.aclose)
+            await end.close_link()
 
     def _fail_calls(self) -> None:
         error = self.failure or ConnectionClosed("the client was closed")

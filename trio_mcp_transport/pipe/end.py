@@ -320,6 +320,12 @@ class PipeEnd:
         if self._waiting:
             self._changed.unpark_all()
 
+    async def close_link(self) -> None:
+        """Close the link; what it raises is logged, for the hooks have run and nobody is left to raise it to."""
+        failure = await self.intake.contain(self.link.aclose)
+        if failure is not None:
+            logger.warning("%s: closing failed: %s", self.info.connection_id, failure)
+
     def leave_era(self) -> None:
         """Let the era machine give up what it attached to, once."""
         if not self._era_left:

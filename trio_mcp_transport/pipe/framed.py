@@ -21,6 +21,9 @@ from ..wire.signals import Signal
 
 __all__ = ["FramedLink"]
 
+PROBE = b'{"jsonrpc":"2.0","method":"a b"}'
+"""A text that shows whether a codec does more than to append."""
+
 SMALL = 4096
 """Bytes below which a line gets its end at once: to keep the two apart costs more than the copy."""
 
@@ -68,7 +71,7 @@ class FramedLink:
         self._owns_stream = owns_stream
         self._metrics = metrics or TransportMetrics()
         self._encode_parts: Callable[[bytes], tuple[bytes, ...]] | None = getattr(codec, "encode_parts", None)
-        self._json_end: bytes | None = getattr(codec, "json_end", None)
+        self._json_end: bytes | None = _json_end(codec)
         self._send_nowait = getattr(stream, "send_nowait", None)
         self.resynchronises: bool = getattr(codec, "resynchronises", False)
 
@@ -189,6 +192,15 @@ class FramedLink:
             await trio.aclose_forcefully(self._stream)
         else:
             await trio.lowlevel.checkpoint()
+
+
+def _json_end(codec: FrameCodec) -> bytes | None:
+    """Return what a codec says makes a frame of a JSON text; None where its ``encode`` says otherwise.
+
+    A subclass may have another ``encode`` and inherit the rest.
+    """
+    end: bytes | None = getattr(codec, "json_end", None)
+    return end if end is not None and codec.encode(PROBE) == PROBE + end else None
 
 
 def _joined(items: Sequence[Any]) -> list[Any]:

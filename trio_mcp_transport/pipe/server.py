@@ -272,4 +272,4 @@ class _ServedConnection:
         with trio.move_on_after(self._intake.limits.grace, shield=True):
             await self._intake.report_close(end.context())
         with trio.move_on_after(self._intake.limits.grace, shield=True):
-            await self._intake.contain(end.link.aclose)
+            await end.close_link()

@@ -51,8 +51,8 @@ def decode(text: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
         raise MessageError(f"not a JSON text: {error}", rpc_code=PARSE_ERROR, frame=text) from None
     except RecursionError:
         raise _too_deep(text, max_depth) from None
-    # Two bytes per level of arrays, five per level of objects, `{"":` and `}`: a shorter text cannot be too deep, and an
-    # ordinary one pays next to nothing for the check.
+    # Two bytes per level of arrays, five per level of objects, `{"":` and `}`: a shorter text cannot be too deep, and
+    # an ordinary one pays next to nothing for the check.
     size = len(text)
     if (
         size > 2 * max_depth

@@ -33,6 +33,7 @@ def odd_values() -> dict[str, Any]:
         "integers": [2**53 + 1, 2**63 - 1, -(2**63), 2**64, -(2**100), 10**60],
         "numbers": [1.5, -0.5, 1e300, 5e-324, 0.1],
         "nesting": nested,
+        "nulls": {"a": None, "b": {"c": None}},
         "": "the empty key",
         "\u2028": "a separator as a key",
         "keys that look like messages": {"jsonrpc": "2.0", "id": 1, "method": "x", "result": {}},
