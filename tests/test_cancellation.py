@@ -1,7 +1,8 @@
 """Every public coroutine, cancelled at every checkpoint: nothing is left, and what should live on lives on.
 
 Over memory the clock is virtual and every point is taken.  Over real processes a run costs up to a fifth of a second:
-there the first points are taken one by one and the later ones in strides; the numbers stand at the tests.
+there the first points are taken one by one and the later ones in strides; the numbers stand at the tests.  Sockets and
+TLS have a file of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import pytest
 import trio
 
 import trio_mcp_transport
+from tests import test_cancellation_sockets  # noqa: F401  # its scenarios count as well
+from tests.cancelling import COVERED, covers_by_test
 from trio_mcp_transport import (
     ClientInfo,
     Handlers,
@@ -33,9 +36,10 @@ from trio_mcp_transport import (
     memory_transports,
     open_client,
     run_client,
+    run_stream,
     serve,
+    serve_stream,
 )
-from trio_mcp_transport.pipe import serve_stream
 from trio_mcp_transport.testing import (
     CancelRegion,
     StreamClientTransport,
@@ -50,7 +54,6 @@ from trio_mcp_transport.transports.spawn import spawn
 Scenario = Callable[..., Awaitable[None]]
 
 SCENARIOS: dict[str, tuple[Scenario, tuple[str, ...]]] = {}
-COVERED: set[str] = set()
 # What others implement; the library's own implementations are in the list.
 CONTRACTS = {
     "ClientTransport.run",
@@ -60,7 +63,7 @@ CONTRACTS = {
     "ServerTransport.run",
 }
 # Public, though not importable from the package itself.
-BESIDES = {"Child.shutdown", "Child.wait", "MessageLink.fill", "pipe.serve_stream", "spawn"}
+BESIDES = {"Child.shutdown", "Child.wait", "MessageLink.fill", "spawn"}
 ERAS = ("modern", "legacy")
 SERVER = ServerInfo("server", "1")
 
@@ -226,7 +229,7 @@ async def connecting(region: CancelRegion, link: Link) -> None:
         nursery.cancel_scope.cancel()
 
 
-@covers("pipe.serve_stream", "MessageLink.fill")
+@covers("serve_stream", "MessageLink.fill")
 async def serving_a_stream(region: CancelRegion, link: Link) -> None:
     near, far = byte_stream_pair()
 
@@ -248,6 +251,27 @@ async def serving_a_stream(region: CancelRegion, link: Link) -> None:
         await serve(Handlers(lab), One(), server_info=SERVER)
     with pytest.raises(trio.ClosedResourceError):
         await far.receive_some()
+
+
+@covers("run_stream", "MessageLink.fill")
+async def running_on_a_stream(region: CancelRegion, link: Link) -> None:
+    near, far = byte_stream_pair()
+
+    class One(trio_mcp_transport.ClientTransport):
+        async def run(self, setup: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            with region:
+                await run_stream(setup, near, trio_mcp_transport.NewlineCodec(1000), task_status=task_status)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve(Handlers(lab), StreamServerTransport(far), server_info=SERVER))
+        try:
+            async with open_client(One(), era=link.era) as client:
+                await client.request("slow")
+        except trio_mcp_transport.TransportError:
+            assert region.reached
+    # The server saw the end, or it would still run; this side is closed, however it ended.
+    with pytest.raises(trio.ClosedResourceError):
+        await near.receive_some()
 
 
 @covers("run_client")
@@ -700,12 +724,6 @@ def test_other_orders_of_tasks_change_nothing(seed: int) -> None:
 
 ECHO = [sys.executable, "-m", "trio_mcp_transport", "echo", "stdio"]
 RESPONDER = [sys.executable, "-S", "-E", str(Path(__file__).with_name("responder.py"))]
-
-
-def covers_by_test(*names: str) -> Callable[[Any], Any]:
-    """Note what a test of its own cancels."""
-    COVERED.update(names)
-    return lambda test: test
 
 
 @covers_by_test("StdioClientTransport.run", "open_client.__aenter__", "open_client.__aexit__", "Client.request")

@@ -13,6 +13,8 @@ OTHER_FILES = frozenset(
     {
         "test_benchmarks.py",
         "test_cancellation.py",
+        "test_cancellation_sockets.py",
+        "test_crashes_and_faults.py",
         "test_docstrings.py",
         "test_examples.py",
         "test_exports.py",
