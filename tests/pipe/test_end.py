@@ -21,6 +21,7 @@ from trio_mcp_transport import (
     MessageHandler,
     Request,
     RpcError,
+    ServerInfo,
     ServerTransport,
     Subscriptions,
     open_client,
@@ -518,7 +519,8 @@ async def test_what_closing_raises_is_told_to_the_log_and_ends_nothing_else(
             await PipeConnection(setup, link, info, TransportMetrics()).run(task_status=task_status)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve, Handlers(lambda request, context: {}), OneServer()))
+        handler = Handlers(lambda request, context: {})
+        await nursery.start(partial(serve, handler, OneServer(), server_info=ServerInfo("s", "1")))
         async with open_client(OneClient()) as client:
             await client.request("m")
     assert [record.message for record in caplog.records if "closing failed" in record.message] == [

@@ -100,7 +100,7 @@ async def test_a_failure_inside_the_library_ends_one_link(monkeypatch: pytest.Mo
 async def test_what_is_written_together_leaves_together() -> None:
     async with trio.open_nursery() as nursery:
         link, peer = await linked(nursery)
-        await link.write(["one", "two"])
+        await link.write([b"one", b"two"])
         expected = frame(TEXT, b"one", masked=False) + frame(TEXT, b"two", masked=False)
         assert await peer.stream.receive_some() == expected
         nursery.cancel_scope.cancel()
@@ -115,7 +115,7 @@ async def test_a_ping_on_an_ended_connection_returns() -> None:
         with trio.fail_after(1):
             await link.ping()
         with pytest.raises(ConnectionFailed):
-            await link.write(["late"])
+            await link.write([b"late"])
         nursery.cancel_scope.cancel()
 
 

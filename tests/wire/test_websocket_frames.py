@@ -13,6 +13,7 @@ from trio_mcp_transport.wire.websocket_frames import (
     UnexpectedHeader,
     data_header,
     is_utf8,
+    text_frames,
 )
 
 
@@ -124,3 +125,8 @@ def test_utf8_across_windows(window: int) -> None:
     assert not is_utf8(b"x" * (window - 1) + b"\xc3")
     assert not is_utf8(b"x" * (window - 1) + b"\xc3" + b"y" * window)
     assert not is_utf8("ä".encode() * window + b"\xff")
+
+
+def test_text_frames_of_a_server_one_behind_the_other() -> None:
+    assert text_frames([]) == b""
+    assert text_frames([b"a", b"x" * 126]) == b"\x81\x01a" + b"\x81\x7e\x00\x7e" + b"x" * 126

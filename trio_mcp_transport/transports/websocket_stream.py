@@ -1,4 +1,6 @@
-"""The byte stream as a WebSocket library sees it: the handshake is behind it, and what it writes goes out in batches.
+"""What a WebSocket library sees of its surroundings: a stream whose handshake is behind it, and a nursery.
+
+What the library writes goes out in batches, and what its reader raises reaches nobody but the link.
 
 The handshake with the peer was ours (`websocket_opening`); the library gets one that cannot surprise it, so nothing a
 peer puts into a header ever reaches its parser.  Must never let the library close the real stream, whose owner has last
@@ -17,11 +19,12 @@ import trio
 from ..deadlines import DeadlineExceeded
 from ..errors import FrameTooLarge, TransportError
 from ..metrics import TransportMetrics
+from .firewall import run_contained
 from .websocket_closing import Role
 from .websocket_keepalive import Pulse
 from .websocket_meter import MessageMeter
 
-__all__ = ["EngineStream"]
+__all__ = ["EngineStream", "ReaderGuard"]
 
 SLICE = 64 * 1024
 """Bytes per write under the write deadline, as in `pipe.framed`."""
@@ -229,3 +232,28 @@ class EngineStream(trio.abc.Stream):
         """End the library's use of the stream, which stays open; a checkpoint."""
         self._closed = True
         await trio.lowlevel.checkpoint()
+
+
+class ReaderGuard:
+    """Stands in for a nursery: what its task raises is kept, and reaches nobody but the link.
+
+    Attributes:
+        failure: What ended the library's reader, once ``ended`` is set; None after a normal end.
+        ended: Set when the reader has ended.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        """Take the nursery the reader really runs in."""
+        self.failure: TransportError | None = None
+        self.ended: trio.Event = trio.Event()
+        self._nursery = nursery
+
+    def start_soon(self, run: Callable[[], Awaitable[object]]) -> None:
+        """Start the library's reader."""
+        self._nursery.start_soon(self._run, run)
+
+    async def _run(self, run: Callable[[], Awaitable[object]]) -> None:
+        try:
+            self.failure = await run_contained(run)
+        finally:
+            self.ended.set()

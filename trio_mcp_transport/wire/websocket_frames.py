@@ -16,13 +16,13 @@ and lengths: RFC 6455 section 5.2.
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..errors import FrameTooLarge
 from .buffers import PieceBuffer
 
-__all__ = ["FrameReader", "UnexpectedHeader", "data_header", "is_utf8"]
+__all__ = ["FrameReader", "UnexpectedHeader", "data_header", "is_utf8", "text_frames"]
 
 FIN: Final = 0x80
 OPCODE: Final = 0x0F
@@ -205,6 +205,14 @@ def data_header(first: int, size: int, *, masked: bool) -> bytes:
     if size < 1 << 16:
         return bytes((first, mask | _TWO_BYTES, size >> 8, size & 0xFF))
     return bytes((first, mask | _EIGHT_BYTES)) + size.to_bytes(8, "big")
+
+
+def text_frames(payloads: Iterable[bytes]) -> bytes:
+    """Return each payload as one text frame of a server, unmasked, all joined."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        parts += data_header(WHOLE_TEXT, len(payload), masked=False), payload
+    return b"".join(parts)
 
 
 def is_utf8(payload: bytes) -> bool:
