@@ -236,7 +236,7 @@ def test_a_client_of_a_socket_is_cancelled(kind: str) -> None:
         await channel.assert_gone(address)
 
     assert every_point(scenario) > 30
-    # Unless a frame was torn, a cancelled client says that it goes away, so that the server need not guess: in 50 runs to
+    # Unless a frame was torn, a cancelled client says that it goes away, so that the server need not guess: 50 runs to
     # 110.  Otherwise only one that was closing anyway would: in 40 at most.
     assert orderly > 45
 
