@@ -113,6 +113,11 @@ def test_a_crashing_handler_is_one_answer_and_nothing_more(kind: str) -> None:
 # Streams whose k-th call fails.
 
 
+def assert_told(error: TransportError | None) -> None:
+    """See that a failure was foreseen: the firewall has words of its own for what was not."""
+    assert "the transport failed" not in str(error)
+
+
 class WebSocketServed(ServerTransport):
     """One connection of a WebSocket server, over any stream."""
 
@@ -122,7 +127,7 @@ class WebSocketServed(ServerTransport):
 
     async def run(self, exchanges: Any, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started(("memory:",))
-        await exchanges.contain(lambda: self._transport._serve(exchanges, self._stream))
+        assert_told(await exchanges.contain(lambda: self._transport._serve(exchanges, self._stream)))
 
 
 class WebSocketReached(ClientTransport):
@@ -174,8 +179,10 @@ def conversation(kind: str) -> tuple[Any, list[str]]:
             nonlocal closes
             closes += 1
 
+        failures: list[TransportError] = []
+        handlers = Handlers(echo, error=lambda error, context: failures.append(error), close=count)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: serve(Handlers(echo, close=count), server, server_info=SERVER, drain=0))
+            nursery.start_soon(lambda: serve(handlers, server, server_info=SERVER, drain=0))
             begun = len(ended)
             try:
                 async with open_client(transport, era="modern") as client:
@@ -184,15 +191,20 @@ def conversation(kind: str) -> tuple[Any, list[str]]:
                             answer = await client.request("echo", {"text": text}, on_progress=lambda params: None)
                             assert answer["text"] == text
                             ended.append("result")
-                        except TransportError:
+                        except TransportError as error:
+                            assert_told(error)
                             ended.append("failure")
                     assert len(ended) == begun + 2
-            except TransportError:
-                assert plan.reached and plan.fault != "one_byte"
+            except TransportError as error:
+                assert_told(error)
+                assert plan.reached, plan.describe()
+                assert plan.fault != "one_byte"
                 ended.append("not connected")
             # The server ends by itself, and soon: nothing is waited for that cannot come.
             ending = trio.current_time()
         assert trio.current_time() <= ending + 10
+        for failure in failures:
+            assert_told(failure)
         assert closes <= 1
         assert closes == 1 or "not connected" in ended[begun:]
 
