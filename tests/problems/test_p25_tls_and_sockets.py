@@ -156,3 +156,22 @@ async def test_a_file_that_is_no_socket_stays(tmp_path: Path) -> None:
     with pytest.raises(TransportError):
         await serve(Handlers(who), UnixServerTransport(path))
     assert path.read_text() == "data"
+
+
+async def refusal(transport: ClientTransport) -> ConnectionFailed:
+    """Return the one typed error, which must come in less than a second."""
+    with trio.fail_after(1), pytest.raises(ConnectionFailed) as caught:
+        await open_client(transport).__aenter__()
+    return caught.value
+
+
+async def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        (address,) = await nursery.start(start, Handlers(who), TcpServerTransport(ssl_context=server_context()))
+        port = int(address.rpartition(":")[2])
+        error = await refusal(TcpClientTransport("localhost", port, tls=True))
+        assert "certificate of localhost is not accepted" in str(error)
+        assert str(port) in str(error)
+        assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+        nursery.cancel_scope.cancel()
+    assert "no such file" in str(await refusal(UnixClientTransport(tmp_path / "missing"))).lower()
