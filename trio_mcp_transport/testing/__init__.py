@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .cancel import CancelRegion, cancel_at_every_checkpoint
 from .check_codec import check_codec
-from .check_transport import CheckFailed, CheckOptions, CheckReport, RemoteServer, check_transport, examine_transport
+from .check_transport import check_transport, examine_transport
 from .connect import connect
 from .crash import CrashPlan, InjectedCrash, crash_at_every_step
 from .fault_links import DropLink, DuplicateLink, ReorderLink
@@ -16,6 +16,9 @@ from .footprint import Footprint
 from .mock import MockTransport
 from .mock_script import Reply, progress
 from .streams import ByteStream, StreamClientTransport, StreamServerTransport, byte_stream_pair
+from .transport_checks.check import CheckFailed, CheckReport
+from .transport_checks.options import CheckOptions
+from .transport_checks.served import RemoteServer
 
 __all__ = [
     "ByteStream",

@@ -15,9 +15,8 @@ from .transport_checks.bench import Bench, Channel, CheckedEra, MakePair
 from .transport_checks.catalogue import CHECKS
 from .transport_checks.check import Check, CheckFailed, CheckReport
 from .transport_checks.options import CheckOptions, Plan
-from .transport_checks.served import RemoteServer
 
-__all__ = ["CheckFailed", "CheckOptions", "CheckReport", "RemoteServer", "check_transport", "examine_transport"]
+__all__ = ["check_transport", "examine_transport"]
 
 
 async def check_transport(make_pair: MakePair, **options: Unpack[CheckOptions]) -> CheckReport:

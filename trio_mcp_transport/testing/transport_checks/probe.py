@@ -15,7 +15,7 @@ from ...errors import RpcError, TransportError
 from ...wire.messages import Notification, Request
 from .journal import Event, Kind
 
-__all__ = ["ProbeHandler"]
+__all__ = ["Notebook", "ProbeHandler"]
 
 
 class Notebook(Protocol):
