@@ -51,7 +51,7 @@ class Dispatcher:
         self.handler = handler
         self._channel = channel
         self._idle: list[trio.lowlevel.Task] = []
-        self.waking = False
+        self.waking: bool = False
         self._closing = False
         self._nursery: trio.Nursery | None = None
         self.variables: tuple[tuple[contextvars.ContextVar[Any], Any], ...] = ()

@@ -69,7 +69,7 @@ class NativeLink(FramedLink):
         super().__init__(
             stream, codec, limits, write_deadline=limits.write_deadline, owns_stream=False, metrics=metrics
         )
-        self.pulse = Pulse()
+        self.pulse: Pulse = Pulse()
         codec.pause_after = FRAMES_AT_ONCE
         self._frames = codec
         self._final_code = final_code

@@ -90,8 +90,8 @@ class EngineStream(trio.abc.Stream):
         self.inner = inner
         self.pulse: Pulse = Pulse()
         self.failure: TransportError | None = None
-        self.close_sent = False
-        self.torn = False
+        self.close_sent: bool = False
+        self.torn: bool = False
         self._role = role
         self._limit = limit
         self._meter = MessageMeter(limit, masked=role == "server")

@@ -114,9 +114,9 @@ class WebSocketCodec:
         self._peer_reason = ""
         self._quiet = 0  # frames without a message since others ran
         self.pause_after = 0
-        self.paused = False
-        self.pong_count = 0
-        self.last_pong = b""
+        self.paused: bool = False
+        self.pong_count: int = 0
+        self.last_pong: bytes = b""
 
     @property
     def close_code(self) -> int | None:

@@ -102,9 +102,9 @@ class FrameReader:
         self._mask = MASKED if masked else 0
         self._limit = limit
         self._unmask = unmask
-        self.expected = expected
-        self.held = 0
-        self.first = 0
+        self.expected: frozenset[int] = expected
+        self.held: int = 0
+        self.first: int = 0
         self._chunk = b""  # what is being cut, from _offset on
         self._offset = 0
         self._incoming = PieceBuffer()  # fed while _chunk was not used up

@@ -224,7 +224,7 @@ class ClientHandshake:
         if subprotocol is not None:
             lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
         lines += [_field_line(name, value) for name, value in headers]
-        self.request = head_bytes(lines)
+        self.request: bytes = head_bytes(lines)
         self._reader = HeadReader()
         self._interim = 0
         self._refused: Head | None = None

@@ -73,7 +73,7 @@ class Bench:
         self.era: CheckedEra = era
         self.channel = channel
         self.nursery = nursery
-        self.doing = "a server that starts"
+        self.doing: str = "a server that starts"
         self._factory: ClientFactory | None = None
 
     # Servers and clients.
@@ -182,8 +182,8 @@ class Pending:
         self._arguments = (client, method, params)
         self.result: dict[str, Any] | None = None
         self.error: BaseException | None = None
-        self.done = trio.Event()
-        self.scope = trio.CancelScope()
+        self.done: trio.Event = trio.Event()
+        self.scope: trio.CancelScope = trio.CancelScope()
 
     async def run(self) -> None:
         """Send it and keep what comes."""

@@ -105,8 +105,9 @@ class LocalServer(Served):
 
     def __init__(self, transport: ServerTransport, options: ServeOptions) -> None:
         self.transport = transport
-        self.addresses = ()
-        self.journal = self._notebook = MemoryJournal()
+        self.addresses: tuple[str, ...] = ()
+        self._notebook = MemoryJournal()
+        self.journal: Journal = self._notebook
         self.failure: TransportError | None = None
         self.options = options
         self._shutdown = trio.Event()
@@ -174,8 +175,8 @@ class ElsewhereServer(Served):
 
     def __init__(self, remote: RemoteServer, options: ServeOptions) -> None:
         self._remote = remote
-        self.addresses = remote.prepare(options)
-        self.journal = remote.journal
+        self.addresses: tuple[str, ...] = remote.prepare(options)
+        self.journal: Journal = remote.journal
 
     def shutdown(self) -> None:
         """Ask it to drain."""
