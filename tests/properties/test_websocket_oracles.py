@@ -13,6 +13,7 @@ import pytest
 import websockets.protocol
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.exceptions import PayloadTooBig
 from wsproto import events
 from wsproto.connection import Connection, ConnectionType
 
@@ -51,6 +52,7 @@ class WebsocketsPeer:
         self._message: bytes | None = None
         self._text = False
         self.objects_to_close = False
+        self.weighs_control = False
         self.heard = Heard()
 
     def say(self, pieces: list[str]) -> None:
@@ -75,6 +77,8 @@ class WebsocketsPeer:
                 self._take(event)
         problem = self._machine.parser_exc
         self.objects_to_close = str(problem) == "incomplete fragmented message"
+        # It adds a control frame between two fragments to the size of the message; RFC 6455 does not.
+        self.weighs_control = isinstance(problem, PayloadTooBig) and problem.size is not None and problem.size <= 125
         if self.heard.code is None and problem is not None:
             assert self._machine.close_sent is not None
             self.heard.code = self._machine.close_sent.code
@@ -116,7 +120,7 @@ class WsprotoPeer:
         self._machine = Connection(ConnectionType.SERVER if role == "server" else ConnectionType.CLIENT)
         self._message = b""
         self._out = b""
-        self.objects_to_close = False
+        self.objects_to_close = self.weighs_control = False
         self.heard = Heard()
 
     def say(self, pieces: list[str]) -> None:
@@ -256,6 +260,8 @@ def test_the_same_streams_are_wrong(role: Role, peer_of: Callable[..., Peer], da
     peer = peer_of(role, limit)
     for chunk in data.draw(chunkings(stream)):
         peer.hear(chunk)
+    if peer.weighs_control:
+        messages = messages[: len(peer.heard.messages)]  # ours goes on
     assert peer.heard.messages == messages
     assert end.code == peer.heard.code or excused(end, peer), peer.heard
 
@@ -270,7 +276,7 @@ def excused(end: End, peer: Peer) -> bool:
         # Wrong text found in a message that is not complete (wsproto), or in a Close whose code is wrong as well.
         return ours == 1002 or isinstance(peer, WsprotoPeer)
     if theirs == 1009:
-        return ours == 1002  # websockets asks for the size before anything else
+        return ours == 1002 or peer.weighs_control  # websockets asks for the size before anything else
     return theirs is None and ours == 1006  # the end of the stream, which no peer was told
 
 

@@ -368,15 +368,18 @@ class ImpatientServer(HubServer):
 
 
 class ChunkyServer(HubServer):
-    """Takes a first read of a single byte for noise on the line."""
+    """Takes the first read of a single byte for noise on the line."""
 
     class Stream(_Around):
-        first = True
+        heard_noise = False
 
         async def receive_some(self, max_bytes: int | None = None) -> bytes:
             data = await super().receive_some(max_bytes)
-            first, self.first = self.first, False
-            return await super().receive_some(max_bytes) if first and len(data) == 1 else data
+            # Not the first read of all: whether that is of one byte depends on who runs first.
+            if len(data) != 1 or self.heard_noise:
+                return data
+            self.heard_noise = True
+            return await super().receive_some(max_bytes)
 
     def wrap_stream(self, stream: trio.abc.Stream) -> trio.abc.Stream:
         return self.Stream(stream)
