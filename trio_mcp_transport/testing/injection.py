@@ -17,7 +17,7 @@ import trio.testing
 
 from .footprint import Footprint, living_tasks
 
-__all__ = ["Disturbance", "InjectionOptions", "inject"]
+__all__ = ["Disturbance", "InjectionOptions", "inject", "repeatable"]
 
 
 class Disturbance(Protocol):
@@ -117,7 +117,7 @@ class _Run:
 
     def run(self, scenario: Callable[[D], Awaitable[object]], disturbance: D) -> list[str]:
         clock = None if self._options.real_clock else trio.testing.MockClock(autojump_threshold=0)
-        with _repeatable(self._options.seed):
+        with repeatable(self._options.seed):
             trio.run(self._main, scenario, disturbance, clock=clock, instruments=disturbance.instruments())
         return self._problems + disturbance.problems()
 
@@ -143,7 +143,12 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _repeatable(seed: int) -> Iterator[None]:
+def repeatable(seed: int) -> Iterator[None]:
+    """Let runs of trio inside the block step their tasks in an order that equal seeds repeat.
+
+    Args:
+        seed: Chooses the order.
+    """
     # The two hooks trio keeps for Hypothesis.  Without them a run is as valid, but cannot be repeated.
     core: Any = getattr(getattr(trio, "_core", None), "_run", None)
     generator = getattr(core, "_r", None)
