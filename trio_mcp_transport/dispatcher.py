@@ -200,12 +200,14 @@ class _Worker:
         dispatcher = self._dispatcher
         handler = dispatcher.handler
         ready = dispatcher.ready
-        copy_context, variables = contextvars.copy_context, dispatcher.variables
+        context, variables = trio.lowlevel.current_task().context, len(dispatcher.variables)
         while True:
             if not ready:
                 self._stopped = not await dispatcher.park()
                 if self._stopped:
                     return
+                # Whoever woke it may have given it a fresh one.
+                context = trio.lowlevel.current_task().context
                 self._served = 0
                 continue
             if self._served >= YIELD_EVERY:
@@ -214,6 +216,7 @@ class _Worker:
                 if not await dispatcher.yield_():
                     self._stopped = True
                     return
+                context = trio.lowlevel.current_task().context
                 continue
             self._exchange = exchange = ready.popleft()
             if ready and not dispatcher.waking:
@@ -242,8 +245,9 @@ class _Worker:
                 exchange.settle()
             self._exchange = None
             # The count first: where there are no variables, as is the rule, it says all.
-            if len(copy_context()) != len(variables) or (variables and dispatcher.stained()):
+            if len(context) != variables or (variables and dispatcher.stained()):
                 await dispatcher.refresh()
+                context = trio.lowlevel.current_task().context
             if exchange.cause is not None:
                 # The scope may be cancelled, and nobody else ever sees it: leave it, the next exchange gets another.
                 return

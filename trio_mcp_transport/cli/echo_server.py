@@ -6,7 +6,7 @@ Must never be more than a thing to try: it keeps nothing and touches nothing out
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import trio
@@ -57,11 +57,12 @@ class Echo(MessageHandler):
         Raises:
             RpcError: -32601 for an unknown method, -32602 for params that do not fit.
         """
-        if isinstance(message, Notification):
+        if type(message) is Notification:
             return None
         method = message.method
         if method == "tools/call":
-            return await _call_tool(message.params, context)
+            answer = _call_tool(message.params, context)
+            return answer if type(answer) is dict else await answer  # type: ignore[misc]  # a tool that takes its time
         if method == "echo":
             return {key: value for key, value in message.params.items() if key != "_meta"}
         if method == "sleep":
@@ -75,7 +76,7 @@ class Echo(MessageHandler):
         raise RpcError(METHOD_NOT_FOUND, f"{method} is not known here")
 
 
-async def _call_tool(params: Mapping[str, Any], context: MessageContext) -> dict[str, Any]:
+def _call_tool(params: Mapping[str, Any], context: MessageContext) -> dict[str, Any] | Awaitable[dict[str, Any]]:
     name = params.get("name")
     arguments = params.get("arguments", {})
     if type(arguments) is not dict:
@@ -86,19 +87,25 @@ async def _call_tool(params: Mapping[str, Any], context: MessageContext) -> dict
             raise RpcError(INVALID_PARAMS, "text is a string")
         return _text(text)
     if name == "sleep":
-        seconds = _number(arguments, "seconds")
-        await trio.sleep(seconds)
-        return _text(f"slept {seconds:g} s")
+        return _sleep(_number(arguments, "seconds"))
     if name == "progress":
-        steps = _count(arguments, "steps")
-        for step in range(1, steps + 1):
-            await context.progress(step, steps, f"step {step} of {steps}")
-        return _text(f"{steps} steps")
+        return _report(_count(arguments, "steps"), context)
     if name == "big":
         return _text("x" * _count(arguments, "bytes"))
     if name == "fail":
         return {**_text("this tool always fails"), "isError": True}
     raise RpcError(INVALID_PARAMS, f"there is no tool {name!r}")
+
+
+async def _sleep(seconds: float) -> dict[str, Any]:
+    await trio.sleep(seconds)
+    return _text(f"slept {seconds:g} s")
+
+
+async def _report(steps: int, context: MessageContext) -> dict[str, Any]:
+    for step in range(1, steps + 1):
+        await context.progress(step, steps, f"step {step} of {steps}")
+    return _text(f"{steps} steps")
 
 
 def _text(text: str) -> dict[str, Any]:

@@ -29,6 +29,11 @@ FEW_ITEMS: Final = 64
 _HARMLESS: Final = frozenset({str, int, bool, type(None), bytes, bytearray, memoryview, msgspec.Raw})
 """Types that cannot hold a NaN; looked up by exact type, which is what JSON decoding and most handlers make."""
 
+# As integers: to look for bytes with ``in`` raises and drops an exception inside CPython (`_Py_bytes_contains`), which
+# takes longer than the search; `bytes.find` does not.
+_NEWLINE: Final = 0x0A
+_OPEN_ARRAY: Final = 0x5B
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -56,7 +61,7 @@ def decode(text: bytes, *, max_depth: int = DEFAULT_MAX_DEPTH) -> Any:
     size = len(text)
     if (
         size > 2 * max_depth
-        and (size > 5 * max_depth or b"[" in text)
+        and (size > 5 * max_depth or _OPEN_ARRAY in text)
         and (size > SHORT_TEXT or text.count(b"{") + text.count(b"[") > max_depth)
         and _has_brackets(text, max_depth)
         and _is_deeper(value, max_depth)
@@ -96,12 +101,12 @@ def encode(value: Any) -> bytes:
     try:
         text = _encode(value)
         # To search a long text costs more than a short walk.
-        suspicious = b"null" in text if len(text) <= LONG_TEXT else not _is_plain(value) and b"null" in text
+        suspicious = (len(text) <= LONG_TEXT or not _is_plain(value)) and text.find(b"null") >= 0
         if suspicious and _has_non_finite(value):
             raise ValueError("NaN and infinities have no JSON form")
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise LocalProtocolError(f"cannot be written as JSON: {error}") from error
-    if b"\n" in text:
+    if _NEWLINE in text:
         # Only a Raw brings raw line ends, and in valid JSON they are white space between tokens (M-IO-21).  A reader in
         # text mode, such as Python's, takes a lone carriage return for one as well.
         text = text.replace(b"\n", b" ").replace(b"\r", b" ")

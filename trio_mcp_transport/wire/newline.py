@@ -42,6 +42,7 @@ _SPLIT = 64
 _PATIENCE = 16
 """Times the limit that one refused line may go on before the peer no longer counts as sending lines."""
 
+_LF = 0x0A
 _CR = 0x0D
 _LINE_END = b"\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*+").match
@@ -161,7 +162,7 @@ class NewlineCodec:
         """
         if not payload:
             raise LocalProtocolError("an empty payload is no line: the peer would skip it")
-        if b"\n" in payload:
+        if _LF in payload:
             raise LocalProtocolError("a newline inside the payload would cut it in two")
         if payload[-1] == _CR:
             raise LocalProtocolError("the peer would lose the CR at the end of the payload")
@@ -194,7 +195,7 @@ class NewlineCodec:
         window = self._chunk[start : start + _WINDOW]
         lines = window.split(b"\n", _SPLIT)
         used = len(window) - len(lines.pop())
-        if len(window) > self._limit or b"\r" in window:
+        if len(window) > self._limit or _CR in window:
             used = self._check_lines(lines)
         if not lines:
             return start == len(self._chunk)
