@@ -264,7 +264,8 @@ def journal(folder: Path, event: str | None = None) -> list[dict[str, Any]]:
     """Return what the server noted, oldest first; only ``event`` where it is given."""
     path = folder / "journal.jsonl"
     text = path.read_text() if path.exists() else ""
-    entries = [json.loads(line) for line in text.splitlines()]
+    # The server may be in the middle of a line: what has no end yet was not noted yet.
+    entries = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     return [entry for entry in entries if event is None or entry["event"] == event]
 
 
