@@ -75,7 +75,7 @@ def parse_host(text: str) -> Place:
         inside, bracket, rest = text[1:].partition("]")
         if not bracket or "%" in inside:
             raise ValueError("no IPv6 address in brackets")
-        host = ipaddress.IPv6Address(inside).compressed
+        host = _compressed(ipaddress.IPv6Address(inside))
         colon, port = rest[:1], rest[1:]
         if colon not in ("", ":"):
             raise ValueError("something between the bracket and the port")
@@ -83,6 +83,14 @@ def parse_host(text: str) -> Place:
         name, colon, port = text.partition(":")
         host = _name(name)
     return Place(host, _port(port) if colon else None)
+
+
+def _compressed(address: ipaddress.IPv6Address) -> str:
+    if address.ipv4_mapped is None:
+        return address.compressed
+    # Python 3.13 writes these with dots, as if they were IPv4 addresses; the URL Standard has hexadecimal digits only.
+    mapped = int(address.ipv4_mapped)
+    return f"::ffff:{mapped >> 16:x}:{mapped & 0xFFFF:x}"
 
 
 def parse_origin(text: str) -> tuple[str, Place]:
