@@ -14,16 +14,31 @@ from ..abc import ClientTransport
 from ..connect import ClientConnection, ClientSetup
 from ..context import Peer
 from ..deadlines import DeadlineExceeded
-from ..errors import ConnectionFailed, TransportError
+from ..errors import ConfigError, ConnectionFailed, TransportError
 from ..metrics import TransportMetrics, TransportStatistics
 from ..pipe.client import CLIENT_MESSAGE_SIZE
 from ..pipe.client_stream import run_stream
 from .accept import close_all
 from .framings import codec_factory
-from .secure import SecureStream
+from .secure import SecureStream, client_context
 from .socketstream import SocketStream
 
-__all__ = ["SocketClientTransport"]
+__all__ = ["SocketClientTransport", "tls_context"]
+
+
+def tls_context(
+    tls: bool, ssl_context: ssl.SSLContext | None, server_hostname: str | None, *, verify: bool
+) -> ssl.SSLContext | None:
+    """Return what a client that was given these options speaks TLS with; None for no TLS.
+
+    Raises:
+        ConfigError: They do not go together.
+    """
+    if tls or ssl_context is not None or not verify:
+        return client_context(ssl_context, verify=verify)
+    if server_hostname is not None:
+        raise ConfigError("server_hostname is for TLS; say tls=True")
+    return None
 
 
 class SocketClientTransport(ClientTransport):

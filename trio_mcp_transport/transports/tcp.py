@@ -17,9 +17,8 @@ from ..metrics import TransportStatistics
 from .accept import MAX_CONNECTIONS, close_all
 from .framings import Framing, framing_suffix
 from .peer_identity import host_and_port, tcp_peer
-from .secure import client_context
 from .socket_address import parse_tcp
-from .socket_client import SocketClientTransport
+from .socket_client import SocketClientTransport, tls_context
 from .socket_service import HANDSHAKE_DEADLINE, SocketService
 from .socketstream import SocketStream
 from .tcp_listen import listen_on, plain_socket
@@ -154,13 +153,10 @@ class TcpClientTransport(SocketClientTransport):
             ConfigError: An argument cannot be used.
         """
         _check_host_and_port(host, port, 1)
-        tls = tls or ssl_context is not None or not verify
-        if server_hostname is not None and not tls:
-            raise ConfigError("server_hostname is for TLS; say tls=True")
-        context = client_context(ssl_context, verify=verify) if tls else None
+        context = tls_context(tls, ssl_context, server_hostname, verify=verify)
         super().__init__(framing, context, server_hostname or host)
         self._host, self._port = host, port
-        self._address = f"{'tls' if tls else 'tcp'}://{host_and_port(host, port)}{framing_suffix(framing)}"
+        self._address = f"{'tcp' if context is None else 'tls'}://{host_and_port(host, port)}{framing_suffix(framing)}"
 
     @classmethod
     def from_address(cls, address: str, **options: Any) -> Self:

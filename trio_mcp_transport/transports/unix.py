@@ -20,9 +20,8 @@ from ..metrics import TransportStatistics
 from .accept import MAX_CONNECTIONS, close_all
 from .framings import Framing, framing_suffix
 from .peer_identity import unix_peer
-from .secure import client_context
 from .socket_address import parse_unix
-from .socket_client import SocketClientTransport
+from .socket_client import SocketClientTransport, tls_context
 from .socket_service import HANDSHAKE_DEADLINE, SocketService
 from .socketstream import SocketStream
 from .unix_listen import check_path, open_unix_listener
@@ -148,10 +147,7 @@ class UnixClientTransport(SocketClientTransport):
             ConfigError: An argument cannot be used.
         """
         self._path = check_path(path)
-        tls = tls or ssl_context is not None or not verify
-        if server_hostname is not None and not tls:
-            raise ConfigError("server_hostname is for TLS; say tls=True")
-        context = client_context(ssl_context, verify=verify) if tls else None
+        context = tls_context(tls, ssl_context, server_hostname, verify=verify)
         super().__init__(framing, context, server_hostname or "localhost")
         self._address = f"unix:{self._path}{framing_suffix(framing)}"
 
